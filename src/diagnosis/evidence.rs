@@ -43,6 +43,7 @@ mod places;
 mod processes;
 pub(in crate::diagnosis) mod programs;
 mod proofs;
+mod put_off;
 mod queues;
 mod raised;
 mod reached;
@@ -80,6 +81,7 @@ pub use containers::words as container_words;
 pub use fact::Fact;
 pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
+pub(in crate::diagnosis) use put_off::PutOff;
 pub use queues::{Depth, Info};
 pub use raised::Raised;
 use reached::StageEvidence;
@@ -123,6 +125,8 @@ pub struct Story<'a> {
     /// Lines known to be the task's by the pid and thread that wrote them.
     by_thread: BTreeSet<EventId>,
     entries: Vec<WorkerLine<'a>>,
+    /// By its log this worker acknowledged the message before it ran it: something of the application's does that.
+    acknowledged_early: bool,
     raised: Vec<Raised>,
     rows: Vec<Fact<&'a Row>>,
     reached: StageEvidence,
@@ -160,6 +164,7 @@ impl<'a> Story<'a> {
             weak: BTreeSet::new(),
             by_thread: BTreeSet::new(),
             entries: Vec::new(),
+            acknowledged_early: false,
             raised: Vec::new(),
             rows: Vec::new(),
             reached: StageEvidence::default(),
@@ -173,6 +178,7 @@ impl<'a> Story<'a> {
         story.find_shared_threads();
         story.find_lines();
         story.set_earlier_attempts_aside();
+        story.acknowledged_early = story.is_acknowledged_before_its_run();
         story.find_raised();
         story.find_premises();
         story.find_stages();
@@ -265,7 +271,7 @@ impl<'a> Story<'a> {
     /// A message that is acknowledged is one whose run is over: what the broker counts as unacknowledged is
     /// what may be running.
     pub fn acknowledges_after_the_run(&self) -> bool {
-        self.framework().acknowledges == Acknowledges::AfterRun
+        self.framework().acknowledges == Acknowledges::AfterRun && !self.acknowledged_early
     }
 
     /// A worker's master takes messages and hands them to its children.

@@ -91,7 +91,8 @@ fn unsent(story: &Story<'_>) -> (Resubmit, String) {
             NoAnswer::Connect | NoAnswer::Dns | NoAnswer::Tls | NoAnswer::OwnLimit => not_taken(),
             NoAnswer::Timeout | NoAnswer::Broken => may_be_taken(),
         }),
-        Kind::Answered { status, .. } => Some(match status {
+        Kind::Answered { status, body, .. } => Some(match status {
+            200..=299 if api::tells_of_an_error(body) => may_be_taken(),
             300..=499 => yes("The API refused the request: submit the task again after the repair."),
             200..=299 => look(
                 "The API accepted the request, and the task may run: look for it before you submit it again.",
@@ -140,6 +141,15 @@ fn unpublished(story: &Story<'_>) -> (Resubmit, String) {
 
 /// The broker has done with it.
 fn no_copy(story: &Story<'_>) -> (Resubmit, String) {
+    if story.may_go_on_in_another() {
+        let delay = story
+            .delay_queue()
+            .map_or_else(String::new, |delay| format!(" and `{delay}`"));
+        return look(&format!(
+            "Its message is acknowledged, and another one may go on with the task: look at `{}`{delay} before you submit it again.",
+            story.queue()
+        ));
+    }
     match story.reached(Stage::Entered) {
         Some(_) => look(
             "The broker holds no copy, and the work may be done: look at what the task did before you submit it again.",
@@ -210,5 +220,49 @@ mod tests {
             .publish_as("default", API, Scene::message("x-9"))
             .answered(409, None, "no");
         assert_eq!(resubmit(&refused), Some(Resubmit::Unknown));
+    }
+
+    /// Afterwards the log alone tells of what a run sent.
+    #[test]
+    fn a_run_that_sent_a_message_may_go_on_in_it() {
+        let ended = |sent: bool| {
+            let scene = Scene::new().given().from_before(5).debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            );
+            let scene = match sent {
+                true => scene.debug(
+                    "dramatiq.broker.RabbitmqBroker",
+                    "Enqueueing message 'm-2' on queue 'default.DQ'.",
+                ),
+                false => scene,
+            };
+            let scene = scene
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .completed()
+                .acked("m-1");
+            let looked = scene
+                .from_now_on()
+                .row("PENDING")
+                .totals("default", 0, 0, serde_json::json!({}));
+            let verdict = looked.end(crate::timeline::Ended::Looked).verdict();
+            verdict.impact.expect("an impact").sentence
+        };
+        assert!(ended(true).contains("another one may go on"), "{}", ended(true));
+        assert!(ended(false).contains("holds no copy"), "{}", ended(false));
+    }
+
+    #[test]
+    fn an_answer_that_tells_of_an_error_accepted_nothing() {
+        let says = |body: &str| {
+            let verdict = Scene::new()
+                .submitting()
+                .answered(200, None, body)
+                .silence()
+                .verdict();
+            verdict.impact.expect("an impact").sentence
+        };
+        assert!(!says(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32050}}"#).contains("accepted"));
+        assert!(says(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).contains("accepted"));
     }
 }

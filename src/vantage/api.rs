@@ -353,8 +353,14 @@ fn find_task_id(body: &Json, pointer: Option<&str>) -> Option<String> {
         Some(pointer) => body.pointer(pointer).and_then(as_text),
         None => USUAL
             .iter()
+            .filter(|pointer| !is_of_the_call(body, pointer))
             .find_map(|pointer| body.pointer(pointer).and_then(as_text)),
     }
+}
+
+/// JSON-RPC's own id is the number of the call, which the client has chosen.
+fn is_of_the_call(body: &Json, pointer: &str) -> bool {
+    pointer == "/id" && body.get("jsonrpc").is_some()
 }
 
 /// Pointers to what might be the id: a leaf whose name ends in `id`.
@@ -380,6 +386,7 @@ fn candidates(body: &Json) -> Vec<String> {
     }
     let mut found = Vec::new();
     walk(body, "", &mut found);
+    found.retain(|pointer| !is_of_the_call(body, pointer));
     found.truncate(5);
     found
 }
@@ -397,6 +404,11 @@ mod tests {
         );
         assert_eq!(find_task_id(&json!({"task_id": "a"}), Some("/job")), None);
         assert_eq!(find_task_id(&json!({"status": "ok"}), None), None);
+        let called = json!({"jsonrpc": "2.0", "id": 1, "result": {"ticket": "a", "requestId": 3}});
+        assert_eq!(find_task_id(&called, None), None);
+        assert_eq!(candidates(&called), ["/result/requestId"]);
+        let named = json!({"jsonrpc": "2.0", "id": 1, "result": {"id": "a"}});
+        assert_eq!(find_task_id(&named, None).as_deref(), Some("a"));
     }
 
     #[test]

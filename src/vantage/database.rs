@@ -42,6 +42,8 @@ struct Watcher<'a> {
     tap: Tap,
     snapshots: VecDeque<Snapshot>,
     last: Option<Row>,
+    /// The table that has it: of a partitioned one that is a partition.
+    part: Option<i64>,
     committed: bool,
     waits: Option<LockWait>,
     looked_for_locks: f64,
@@ -109,6 +111,7 @@ async fn watch_once(
         tap: tap.clone(),
         snapshots: VecDeque::new(),
         last: None,
+        part: None,
         committed: false,
         waits: None,
         looked_for_locks: f64::MIN,
@@ -213,9 +216,9 @@ impl Watcher<'_> {
             return Err(self.not_such_an_id(task_id));
         }
         let header = if self.table.has_header {
-            "t.xmin::text, t.xmax::text, t.ctid::text"
+            "t.xmin::text, t.xmax::text, t.ctid::text, t.tableoid::bigint"
         } else {
-            "NULL::text, NULL::text, NULL::text"
+            "NULL::text, NULL::text, NULL::text, NULL::bigint"
         };
         let error = match &self.database.error_column {
             // More than is kept: what is cut is masked before.
@@ -250,6 +253,7 @@ impl Watcher<'_> {
         };
         let snapshot = Snapshot::parse(before, self.tap.now_ms(), first.get::<&str, _>(0));
         let row = row_of(first);
+        self.part = first.get::<Option<i64>, _>(6).or(self.part);
         let present = row.present;
         if let Some(snapshot) = snapshot.clone() {
             self.remember(snapshot);
@@ -333,7 +337,8 @@ impl Watcher<'_> {
             let blockers = wait.blockers.iter().map(|blocker| blocker.pid);
             (wait.pid, blockers.collect(), wait.others.clone())
         };
-        match locks::look(&mut self.session, self.table.oid, ctid.as_deref()).await? {
+        let (table, part) = (self.table.oid, self.part.unwrap_or(self.table.oid));
+        match locks::look(&mut self.session, table, part, ctid.as_deref()).await? {
             locks::LockState::Nothing => {}
             locks::LockState::Free => {
                 if self.waits.take().is_some() {
@@ -380,7 +385,7 @@ fn row_of(columns: &PgRow) -> Row {
             .and_then(|text| text.parse().ok())
     };
     Row {
-        present: columns.get(6),
+        present: columns.get(7),
         status: columns.get(1),
         error: columns.get(2),
         xmin: xid(3),

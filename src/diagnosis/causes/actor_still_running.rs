@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{WorkerLine, containers, control, holdups, results, stacks, workers};
+use crate::diagnosis::evidence::{
+    WorkerLine, containers, control, holdups, results, stacks, workers,
+};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};
@@ -133,7 +135,8 @@ fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
         EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
         _ => None,
     });
-    held < before + since.filter(|delivery| delivery.at_ms >= passage.at_ms).count() as u64
+    let since = since.filter(|delivery| delivery.at_ms >= passage.at_ms).count() as u64;
+    held < before + since && !story.runs_what_nobody_holds()
 }
 
 /// The process that has the message: of those that had it the last.
@@ -345,7 +348,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
                 .stacks()
                 .threads(pid)
                 .any(|thread| thread.has(story.framework().stack.worker));
-            let is_unknown = (seen || story.post_mortem()) && !stacks::is_in_its_function(story);
+            let is_unknown = (seen || story.post_mortem()) && !stacks::is_in_its_function(story, f64::MIN);
             match is_unknown || may_be_over {
                 true => Answer::possible(text, evidence),
                 false => Answer::likely(text, evidence).would_decide(&[Source::Process]),

@@ -1,7 +1,5 @@
 //! A success without a task id where one is expected.
 
-use serde_json::Value;
-
 use crate::diagnosis::evidence::{api, later};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text::{self, counted};
@@ -41,7 +39,9 @@ fn check(story: &Story<'_>) -> Answer {
         || "under the usual names".to_owned(),
         |pointer| format!("at {pointer}"),
     );
+    let is_error = api::tells_of_an_error(body);
     let suggestion = match candidates.first() {
+        _ if is_error => String::new(),
         Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\""),
         None => by_its_message(story),
     };
@@ -52,7 +52,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    let answer = answer.case(GROUP, false).case(ERROR, tells_of_an_error(body));
+    let answer = answer.case(GROUP, false).case(ERROR, is_error);
     api::unless_its_message_comes(story, answer)
 }
 
@@ -74,24 +74,6 @@ fn of_a_group(story: &Story<'_>) -> Option<Answer> {
     let evidence: Vec<u32> = members.iter().map(|member| member.n).take(4).collect();
     let answer = Answer::shown(text, evidence).owned_by(Some(&[Owner::ApiCode]));
     Some(answer.may_have_begun().case(ERROR, false))
-}
-
-/// `{"ok": false}`, or an `error` that is not empty.
-fn tells_of_an_error(body: &str) -> bool {
-    let Ok(Value::Object(body)) = serde_json::from_str(body) else {
-        return false;
-    };
-    let is_given = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        _ => true,
-    };
-    let denies = |key: &str| body.get(key).and_then(Value::as_bool) == Some(false);
-    ["error", "errors"]
-        .iter()
-        .any(|key| body.get(*key).is_some_and(is_given))
-        || ["ok", "success"].iter().any(|key| denies(key))
 }
 
 /// A command that ended well, and named no task. One that sent nothing has nothing to name.
@@ -129,7 +111,8 @@ fn by_its_message(story: &Story<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAUSE, tells_of_an_error};
+    use super::CAUSE;
+    use crate::diagnosis::evidence::api::tells_of_an_error;
     use crate::diagnosis::testing::{API, Scene, WORKER};
     use crate::framework::{ArgumentValues, Message};
 

@@ -1,7 +1,7 @@
 //! The message waits for its time.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{broker, control, limits, retries};
+use crate::diagnosis::evidence::{PutOff, broker, control, limits, retries};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::Delays;
@@ -10,7 +10,8 @@ use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "delayed",
-    keeps_from: &[Stage::Delivered, Stage::Received],
+    // Or its actor has run, and put it off.
+    keeps_from: &[Stage::Delivered, Stage::Received, Stage::Finished],
     owner: &[Owner::Wait],
     scenario: Some(Scenario::C),
     needs: &[&[Source::Firehose, Source::DeadLetters]],
@@ -64,10 +65,27 @@ fn by_its_workers_word(story: &Story<'_>) -> Option<Answer> {
     })
 }
 
+/// Its actor has run, and sent a message of the same task for later in its place.
+fn put_off(story: &Story<'_>) -> Option<Answer> {
+    let PutOff { passage, left_ms } = story.put_off()?;
+    if let Holds::Nothing(n) = holding::holds(story, passage.queue, passage.at_ms) {
+        let text = format!("`{}` holds no message any more", passage.queue);
+        return Some(Answer::ruled_out(text, [passage.n, n]));
+    }
+    let text = format!(
+        "the actor ran and put the task off: a message with the same id waits on `{}` for another {}",
+        passage.queue,
+        units::span(left_ms)
+    );
+    let over = story.attempt_over().map(|over| over.n);
+    let evidence: Vec<u32> = over.into_iter().chain([passage.n]).collect();
+    Some(Answer::likely(text, evidence))
+}
+
 fn check(story: &Story<'_>) -> Answer {
     // By clocks that differ its time may be yet to come.
     if story.reached(Stage::Entered).is_some() || story.attempt_over().is_some() {
-        return Answer::NotApplicable;
+        return put_off(story).unwrap_or(Answer::NotApplicable);
     }
     if let Some(answer) = kept_for_later(story).or_else(|| by_its_workers_word(story)) {
         return answer;
@@ -253,5 +271,48 @@ mod tests {
         assert_eq!(held.answer(&CAUSE), "certain");
         let gone = with_eta().and(|scene| scene.depth("celery", 1, 0)).silence();
         assert_ne!(gone.answer(&CAUSE), "certain");
+    }
+
+    /// The kiln is full: the actor sends the same task once more, for a minute later.
+    #[test]
+    fn its_actor_put_it_off() {
+        use crate::diagnosis::testing::WORKER;
+        let sends = |connection: &str, change: fn(&mut crate::framework::Message)| {
+            let mut copy = Scene::message("m-2");
+            copy.eta_ms = copy.timestamp_ms.map(|at| at + 60_000);
+            change(&mut copy);
+            Scene::entered()
+                .publish_as("default.DQ", connection, copy)
+                .completed()
+                .acked("m-1")
+                .row("PENDING")
+        };
+        let by_its_run = sends(WORKER, |_| {}).silence();
+        assert_eq!(by_its_run.cause(), "likely delayed");
+        let verdict = by_its_run.verdict();
+        let impact = verdict.impact.expect("an impact").sentence;
+        assert!(
+            !impact.contains("no copy") && !impact.contains("Nothing is lost"),
+            "{impact}"
+        );
+        assert!(
+            verdict
+                .message
+                .is_some_and(|found| found.place.contains("default.DQ"))
+        );
+        // What is sent at once, a retry's copy, and a reminder that the API sends, put nothing off.
+        for near in [
+            sends(WORKER, |copy| copy.eta_ms = None),
+            sends(WORKER, |copy| copy.retries = Some(1)),
+            sends(API, |_| {}).api_process(&[]).peer(API, 50),
+        ] {
+            assert_eq!(near.silence().answer(&CAUSE), "not applicable");
+        }
+        let works_on = Scene::entered().publish_as("default.DQ", WORKER, {
+            let mut copy = Scene::message("m-2");
+            copy.eta_ms = copy.timestamp_ms.map(|at| at + 60_000);
+            copy
+        });
+        assert_eq!(works_on.timeout().answer(&CAUSE), "not applicable");
     }
 }

@@ -72,9 +72,11 @@ fn waits_for_the_loop(story: &Story<'_>, n: u32, thread: Option<&str>) -> bool {
 
 /// A thread of the process waits for what a coroutine gives, whosever that is.
 fn stands_at_the_bridge(story: &Story<'_>, pid: Option<i32>) -> Option<u32> {
-    let bridge = story.framework().stack.async_bridge;
+    let shape = &story.framework().stack;
     let mut threads = stacks::last_dump(story, pid?);
-    threads.find(|thread| thread.has(bridge)).map(|thread| thread.n)
+    threads
+        .find(|thread| thread.waits_for_a_coroutine(shape))
+        .map(|thread| thread.n)
 }
 
 fn check(story: &Story<'_>) -> Answer {

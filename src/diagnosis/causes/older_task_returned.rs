@@ -1,6 +1,6 @@
 //! The API answered with a task that was there before, and sent nothing.
 
-use crate::diagnosis::evidence::permissions;
+use crate::diagnosis::evidence::{broker, permissions};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
@@ -25,7 +25,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let refused = permissions::refused_publish(story).is_some();
-    if !story.is_without_message() || refused || permissions::api_may_not_publish(story).is_some() {
+    // What was found under a usual name may be any number, and the task's message carries another.
+    let is_sent_without = story.is_without_message()
+        || story.id_was_guessed() && broker::saw_every_publish(story) && story.publishes().is_empty();
+    if !is_sent_without || refused || permissions::api_may_not_publish(story).is_some() {
         return Answer::NotApplicable;
     }
     let status = row.status.as_deref().unwrap_or("NULL");
@@ -40,14 +43,22 @@ fn check(story: &Story<'_>) -> Answer {
         Some(_) => "; the worker's log names that task already, so it may be under way: wait for it",
         None => "",
     };
+    let pointer = match story.id_was_guessed() {
+        true => "that is not the task's id: `api.task_id_pointer` says where the answer has it",
+        false => "`api.task_id_pointer` points at something else",
+    };
     let text = format!(
-        "the API answered with {}, whose row (status {status}) was committed {} or more before the request, and has sent nothing so far: it took an older task for this one, or `api.task_id_pointer` points at something else{goes_on}",
+        "the API answered with {}, whose row (status {status}) was committed {} or more before the request, and no message that carries it was sent so far: it took an older task for this one, or {pointer}{goes_on}",
         story.task_id().unwrap_or("an id"),
         units::span(committed.value)
     );
     let mut evidence = vec![committed.n, row.n];
     evidence.extend(story.accepted());
     evidence.extend(now.map(|told| told.n));
+    // One without this id was sent: it is rather that the id is none.
+    if !story.is_without_message() {
+        return Answer::possible(text, evidence);
+    }
     // A request to run it again may have its message sent by a relay, later than anybody waited.
     Answer::likely(text, evidence)
 }

@@ -1,6 +1,6 @@
 //! The actor waits for a lock on the task's row.
 
-use crate::diagnosis::evidence::{Fact, locks};
+use crate::diagnosis::evidence::{Fact, locks, sessions};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Source, Xmax};
 
@@ -23,7 +23,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let Some(Fact { n, value: wait, .. }) = locks::last_look(story) else {
-        return Answer::NotApplicable;
+        return by_its_holder(story).unwrap_or(Answer::NotApplicable);
     };
     let Some(wait) = wait else {
         return gave_up(story)
@@ -64,6 +64,30 @@ fn check(story: &Story<'_>) -> Answer {
             .would_decide(&[Source::Process]),
     };
     locks::at_work_or_idle(locks::naming_holder(answer, &wait.blockers), &wait.blockers)
+}
+
+/// Nobody was seen in the line for this row, and the worker waits for the transaction that has it.
+fn by_its_holder(story: &Story<'_>) -> Option<Answer> {
+    let (_, entered) = story.reached(Stage::Entered)?;
+    let at_work = story.closed() && story.attempt_over().is_none() && !story.call_has_returned();
+    let waiting = sessions::waiting(story).filter(|_| at_work)?;
+    let row = waiting.for_the_row(story)?;
+    if locks::another_thread_waits(story, waiting.pid) {
+        return None;
+    }
+    let blockers = &waiting.session.blockers;
+    let text = format!(
+        "the worker (pid {}) waits for the transaction that has this row: {}",
+        waiting.pid,
+        locks::head(blockers)
+    );
+    let evidence: Vec<u32> = [waiting.evidence.as_slice(), &[row.n], entered].concat();
+    // It may have changed other rows as well.
+    let answer = Answer::likely(text, evidence);
+    Some(locks::at_work_or_idle(
+        locks::naming_holder(answer, blockers),
+        blockers,
+    ))
 }
 
 /// The worker waits no longer, the actor is over, and the transaction that it waited for holds the row still.
@@ -179,6 +203,34 @@ pub(super) mod tests {
             "possible",
             "two other sessions may do that to any row"
         );
+    }
+
+    /// Of a partitioned table the line is at another relation: the row's header names who has it, and the list of
+    /// sessions for whom the worker waits.
+    #[test]
+    fn the_worker_waits_for_the_transaction_that_has_the_row() {
+        use crate::timeline::Sessions;
+        let waits_for = |holder: i32| {
+            let row: Row = serde_json::from_value(serde_json::json!({"present": true, "status": "PENDING",
+                "xmin": 700, "xmax": 701, "xmax_state": "in-progress", "holder_writes": true,
+                "holder": {"pid": holder, "state": "idle in transaction"}, "asked_at_ms": 1e6}))
+            .expect("a row");
+            let sessions: Sessions = serde_json::from_value(serde_json::json!({
+                "server": "127.0.0.1:5432", "here": "orders", "sessions": [{"client": "127.0.0.1:40001",
+                "database": "orders", "waits_for": "transactionid",
+                "blockers": [{"pid": 77, "state": "idle in transaction"}]}]}))
+            .expect("sessions");
+            Scene::entered()
+                .process(101, 100, "python dramatiq app.worker", |process| {
+                    process.sockets_seen = true;
+                    process.sockets.push("127.0.0.1:40001 -> 127.0.0.1:5432".into());
+                })
+                .see(Source::Database, EventKind::Row(row))
+                .see(Source::Database, EventKind::DatabaseSessions(sessions))
+                .timeout()
+        };
+        assert_eq!(waits_for(77).cause(), "likely row-locked");
+        assert_eq!(waits_for(78).cause(), "likely waits-for-lock", "of another row");
     }
 
     /// A heartbeat or a sweeper in the worker's process has a connection of its own.

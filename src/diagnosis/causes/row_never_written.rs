@@ -56,8 +56,11 @@ fn left_to_another(story: &Story<'_>) -> Option<Fact<String>> {
             EventKind::Publish { connection, .. } => story.is_the_apis(connection).is_some(),
             _ => false,
         };
-        let event = story.successors().find(|event| !is_the_apis(event))?;
-        Some(Fact::of(event, "sent a message with the same id on".to_owned()))
+        if let Some(event) = story.successors().find(|event| !is_the_apis(event)) {
+            return Some(Fact::of(event, "sent a message with the same id on".to_owned()));
+        }
+        let sent = story.sent_in_its_run()?;
+        Some(sent.with(format!("sent a message to `{}` while it ran", sent.value)))
     })
 }
 
@@ -183,8 +186,9 @@ fn check(story: &Story<'_>) -> Answer {
         // Rejected: the attempt failed, whatever kept the log from saying so.
         || story.dead_letters_grew()
         || story.was_skipped()
-        // Another run of it is under way, and may write it.
+        // Another run of it is under way, or is to come, and may write it.
         || story.runs_again().is_some()
+        || story.put_off().is_some()
     {
         return Answer::NotApplicable;
     }

@@ -82,7 +82,8 @@ fn check(story: &Story<'_>) -> Answer {
                 "{line}. Nothing followed, and it goes on: it caught the exception, or stands in one C call, which cannot be interrupted"
             );
             // The line does not say which message it is about.
-            let alone = !story.others_were_delivered() || stacks::is_in_its_function(story);
+            let alone = (!story.others_were_delivered() || stacks::is_in_its_function(story, f64::MIN))
+                && !is_in_another_call_since(story, told);
             let answer = match workers::running_others(story).is_empty() && alone {
                 true => Answer::likely(text, [told.n]),
                 false => Answer::possible(text, [told.n]),
@@ -100,6 +101,18 @@ fn stands_in_it_since(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
     dumps.any(|dump| {
         let mut calls = dump.threads().filter(|thread| thread.call(shape).is_some());
         calls.any(|thread| stacks::may_run_ours(story, thread))
+    })
+}
+
+/// A look after the limit found another thread of the process in a call, too: it may be the one that had run out of time.
+fn is_in_another_call_since(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let shape = &story.framework().stack;
+    let mut dumps = story.stacks().dumps().filter(|dump| dump.at_ms > told.at_ms);
+    dumps.any(|dump| {
+        dump.threads()
+            .filter(|thread| thread.call(shape).is_some())
+            .count()
+            > 1
     })
 }
 
@@ -147,6 +160,28 @@ mod tests {
             .line("[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other'.")
             .timeout();
         assert_eq!(crowded.answer(&CAUSE), "possible");
+    }
+
+    /// The line names neither task nor thread, and two are in calls.
+    #[test]
+    fn the_limit_may_be_that_of_another_thread() {
+        const CALL: [(&str, &str); 2] = [
+            ("Actor.__call__", "/v/site-packages/dramatiq/actor.py"),
+            (
+                "WorkerThread.process_message",
+                "/v/site-packages/dramatiq/worker.py",
+            ),
+        ];
+        let ours = [("act", "/app/tasks.py"), CALL[0], CALL[1]];
+        let other = [("calibrate", "/app/tasks.py"), CALL[0], CALL[1]];
+        let with = |threads: &[(&str, &[(&str, &str)])]| {
+            let scene = Scene::entered().warning("dramatiq.middleware.time_limit.TimeLimit", LIMIT);
+            scene.stacks(101, threads).timeout()
+        };
+        assert_eq!(with(&[("Thread-4", &ours)]).answer(&CAUSE), "likely");
+        let two = with(&[("Thread-4", &ours), ("Thread-5", &other)]);
+        assert_eq!(two.answer(&CAUSE), "possible");
+        assert!(two.cause().ends_with("actor-still-running"), "{}", two.cause());
     }
 
     /// At WARNING a return is in no line.

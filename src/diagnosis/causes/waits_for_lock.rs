@@ -34,23 +34,22 @@ fn check(story: &Story<'_>) -> Answer {
     if locks::last_look(story).is_some_and(|wait| wait.is_some()) {
         return Answer::NotApplicable;
     }
-    let connected = sessions::of_the_worker(story);
-    let waits = connected.iter().find_map(|one| {
-        let waiting = one.sessions.iter().find(|session| session.waits_for.is_some())?;
-        Some((one, waiting, waiting.waits_for.as_deref()?))
-    });
-    let Some((one, waiting, kind)) = waits else {
+    let Some(one) = sessions::waiting(story) else {
         return Answer::NotApplicable;
     };
-    let what = match kind {
+    let is_entered = story.reached(Stage::Entered).is_some();
+    if is_entered && one.for_the_row(story).is_some() {
+        return Answer::NotApplicable;
+    }
+    let what = match one.kind {
         "advisory" => "an advisory lock",
         "relation" => "a lock on a table",
         "tuple" | "transactionid" => "a lock on a row",
         _ => "a lock",
     };
-    let is_elsewhere = match story.reached(Stage::Entered) {
-        Some(_) => is_beside_it(story, one.pid),
-        None => stands_elsewhere(story, one.pid),
+    let is_elsewhere = match is_entered {
+        true => locks::another_thread_waits(story, one.pid),
+        false => stands_elsewhere(story, one.pid),
     };
     if is_elsewhere {
         return Answer::NotApplicable;
@@ -58,8 +57,8 @@ fn check(story: &Story<'_>) -> Answer {
     let text = format!(
         "the worker (pid {}) waits in {} for {what}, held by {}",
         one.pid,
-        waiting.database,
-        locks::head(&waiting.blockers)
+        one.session.database,
+        locks::head(&one.session.blockers)
     );
     let mut evidence: Vec<u32> = one.evidence.into_iter().chain(stands.evidence).collect();
     // Its master is what is seen of a worker that boots.
@@ -72,7 +71,8 @@ fn check(story: &Story<'_>) -> Answer {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence).would_decide(&[Source::WorkerLog]),
     };
-    locks::at_work_or_idle(locks::naming_holder(answer, &waiting.blockers), &waiting.blockers)
+    let blockers = &one.session.blockers;
+    locks::at_work_or_idle(locks::naming_holder(answer, blockers), blockers)
 }
 
 /// Where the worker stands with the task.
@@ -107,14 +107,6 @@ fn stands(story: &Story<'_>) -> Option<Stands> {
             is_shown: broker::has_consumer(story).is_none(),
         }),
     }
-}
-
-/// The task's own thread stands outside of the database: another one of the process waits, maybe for what ours holds. A
-/// coroutine is on no thread's stack.
-fn is_beside_it(story: &Story<'_>, pid: i32) -> bool {
-    let bridge = story.framework().stack.async_bridge;
-    let is_async = stacks::last_dump(story, pid).any(|thread| thread.has(bridge));
-    !is_async && locks::waits_for_the_database(story, pid).is_some_and(|waits| !waits.value)
 }
 
 /// Its threads were looked at, and none that runs tasks is in a database's library. A coroutine is on no thread's stack,
@@ -189,7 +181,16 @@ mod tests {
                     "/v/site-packages/dramatiq/worker.py",
                 ),
             ];
-            let scene = entered().stack(101, "Thread-4", &frames);
+            // A worker with the middleware for coroutines has the loop's thread, whatever its actors are.
+            let event_loop = [
+                ("select", "/usr/lib/python3.12/selectors.py"),
+                (
+                    "BaseEventLoop.run_forever",
+                    "/usr/lib/python3.12/asyncio/base_events.py",
+                ),
+                ("EventLoopThread.run", "/v/site-packages/dramatiq/asyncio.py"),
+            ];
+            let scene = entered().stacks(101, &[("Thread-4", &frames), ("Thread-2", &event_loop)]);
             scene
                 .see(Source::Database, session(Some("transactionid")))
                 .timeout()

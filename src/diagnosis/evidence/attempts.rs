@@ -1,6 +1,6 @@
 //! Attempts: after one that failed, or whose process died, the same message is run again, and what counts is the last.
 
-use super::{Fact, Story, WorkerLine};
+use super::{Fact, Story, WorkerLine, stacks};
 use crate::framework::LogEvent;
 
 /// Lines of attempts that a later one has replaced.
@@ -33,7 +33,8 @@ impl<'a> Story<'a> {
         });
     }
 
-    /// The first line of the last attempt, where the one before it failed, was put off, or died with its process.
+    /// The first line of the last attempt, where the one before it failed, was put off, died with its process, or where
+    /// the broker has handed the message out again since.
     fn last_attempt_begins(&self) -> Option<usize> {
         let failed = |told: &WorkerLine<'_>| {
             told.mark.is_some_and(|mark| {
@@ -44,9 +45,6 @@ impl<'a> Story<'a> {
         };
         let first_failure = self.lines.iter().position(failed);
         let deaths: Vec<Fact<i32>> = self.worker_lines.iter().filter_map(died).collect();
-        if first_failure.is_none() && deaths.is_empty() {
-            return None;
-        }
         let first_word = self.lines[..first_failure.unwrap_or(self.lines.len())]
             .iter()
             .find(|told| told.mark.is_none() && told.line.carries_task_id);
@@ -63,12 +61,18 @@ impl<'a> Story<'a> {
             let mut deaths = deaths.iter();
             deaths.any(|died| died.n > begun.n && died.n < told.n && is_its(died.value))
         };
+        // It had given up the run before: that one's process or connection was lost.
+        let is_handed_out =
+            |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Pushed { delay: false, .. }));
         let mut begun: Option<&WorkerLine<'_>> = None;
         let mut after_a_failure = false;
         let mut found = None;
         for (at, told) in self.lines.iter().enumerate() {
             if failed(told) {
                 after_a_failure = true;
+            } else if is_handed_out(told) && self.acknowledges_after_the_run() && begun.take().is_some() {
+                found = Some(at);
+                after_a_failure = false;
             } else if begins(told) {
                 if after_a_failure || begun.is_some_and(|begun| died_between(begun, told)) {
                     found = Some(at);
@@ -78,6 +82,25 @@ impl<'a> Story<'a> {
             }
         }
         found
+    }
+
+    /// Its thread told the broker that it had done with the message, and then called the actor with it.
+    pub(super) fn is_acknowledged_before_its_run(&self) -> bool {
+        let begins = |told: &WorkerLine<'_>| told.line.entry || matches!(told.mark, Some(LogEvent::Called));
+        self.lines.iter().enumerate().any(|(at, settled)| {
+            let is_its =
+                |told: &&WorkerLine<'_>| told.thread() == settled.thread() && told.line.thread.is_some();
+            let next = self.lines[at + 1..].iter().find(is_its);
+            matches!(settled.mark, Some(LogEvent::Acknowledging { .. })) && next.is_some_and(begins)
+        })
+    }
+
+    /// The broker counts none as unacknowledged, and by a later look a thread stands in the task's function, of which no
+    /// other message was seen: what it runs was acknowledged before its run.
+    pub(in crate::diagnosis) fn runs_what_nobody_holds(&self) -> bool {
+        let last = self.infos(self.queue()).last();
+        let none_held = last.filter(|info| info.unacked == Some(0) && !self.others_were_delivered());
+        none_held.is_some_and(|info| stacks::is_in_its_function(self, info.counted_ms))
     }
 
     /// The last call has returned; only its acknowledgement is missing.
@@ -230,5 +253,61 @@ mod tests {
             (id.as_str(), outcome, certainty),
             ("actor-raised", Outcome::Unknown, Certainty::Possible)
         );
+    }
+
+    /// The broker gives a message out again when it has given up the run before: that one's process, or its connection,
+    /// is lost, and nothing that it logged says how far this one is.
+    #[test]
+    fn what_was_handed_out_again_is_run_anew() {
+        let first = || {
+            Scene::new()
+                .given()
+                .from_before(5)
+                .pushed("m-1")
+                .debug("dramatiq.worker.WorkerThread", RECEIVED)
+        };
+        let waits = first().pushed("m-1");
+        assert!(
+            !waits.cause().ends_with("blocked-before-entry"),
+            "{}",
+            waits.cause()
+        );
+        let done = first()
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .completed()
+            .acked("m-1");
+        let again = done
+            .clone()
+            .pushed("m-1")
+            .debug("dramatiq.worker.WorkerThread", RECEIVED)
+            .info("app", "ACTOR ENTRY task_id=task_1");
+        assert_eq!(looked(done, "PENDING").0, "row-never-written");
+        assert_eq!(looked(again, "PENDING").0, "actor-still-running");
+        assert!(Story::new(&first().timeline).earlier.is_none());
+    }
+
+    /// A hook of the application's tells the broker so that the message is never run twice.
+    #[test]
+    fn an_acknowledgement_before_the_run_ends_nothing() {
+        let logger = "dramatiq.worker.WorkerThread";
+        let early = |after: fn(Scene) -> Scene| {
+            let scene = Scene::delivered().debug(logger, RECEIVED).acked("m-1");
+            let scene = scene.debug("app.act", "Received args=('task_1',) kwargs={}.");
+            after(scene.info("app", "ACTOR ENTRY task_id=task_1"))
+                .totals("default", 0, 0, serde_json::json!({}))
+                .row("RUNNING")
+                .timeout()
+        };
+        let runs = early(|scene| scene);
+        assert!(runs.cause().ends_with("actor-still-running"), "{}", runs.cause());
+        let returned = early(Scene::completed);
+        assert!(
+            returned.cause().ends_with("row-never-written"),
+            "{}",
+            returned.cause()
+        );
+        // The same thread took another message afterwards.
+        let usual = Scene::entered().completed().acked("m-1");
+        assert!(!Story::new(&usual.timeline).acknowledged_early);
     }
 }

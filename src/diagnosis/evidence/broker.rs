@@ -385,6 +385,7 @@ pub(in crate::diagnosis) fn drained(story: &Story<'_>) -> Option<u32> {
         .last()
         .filter(|info| info.ready == Some(0) && info.unacked == Some(0))
         .filter(|_| story.acknowledges_after_the_run())
+        .filter(|_| !story.runs_what_nobody_holds())
         // What took it from this queue may have passed it on to where the worker is.
         .filter(|_| !story.is_taken_without_an_end())
         // A count from before the delivery says nothing of it.

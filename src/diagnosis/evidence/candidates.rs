@@ -57,8 +57,10 @@ impl<'a> Story<'a> {
     /// the actor one only was sent between the request and the answer, and by the API.
     fn find_by_time(&mut self) -> Option<Transfer<'a>> {
         let is_asked = self.closed() && !self.post_mortem() && !self.is_trace() && self.recognised.is_none();
+        // An older task has this id: what was found under a usual name is another number.
+        let is_anothers = self.id_was_guessed() && self.older_row().is_some();
         self.task_id
-            .filter(|_| is_asked && self.sees_all(Source::Firehose))?;
+            .filter(|_| is_asked && !is_anothers && self.sees_all(Source::Firehose))?;
         let timeline = self.timeline;
         let [id] = timeline.sent_meanwhile()[..] else {
             return None;
@@ -441,6 +443,30 @@ mod tests {
         assert!(
             notes.iter().any(|note| note.contains("task_id_pointer")),
             "{notes:?}"
+        );
+        // The number belongs to an older row: it is another one of the answer.
+        let older = |pointer: Option<&str>| {
+            let mut scene = asked(&["x-1"], 50).setup(|setup| {
+                setup.task_id_pointer = pointer.map(str::to_owned);
+            });
+            scene.timeline.events.pop();
+            let mut scene = scene.committed(-90_000.0, -80_000.0);
+            for event in &mut scene.timeline.events {
+                if let crate::timeline::EventKind::RowCommitted { invisible_at_ms, .. } = &mut event.kind {
+                    *invisible_at_ms = None;
+                }
+            }
+            scene.silence()
+        };
+        assert_eq!(older(None).verdict().task.message_id, None);
+        assert!(
+            !older(None).cause().contains("row-never-written"),
+            "{}",
+            older(None).cause()
+        );
+        assert_eq!(
+            older(Some("/task_id")).verdict().task.message_id.as_deref(),
+            Some("x-1")
         );
         // Two, somebody else's, or none.
         for near in [asked(&["x-1", "x-2"], 50), asked(&["x-1"], 999), asked(&[], 50)] {

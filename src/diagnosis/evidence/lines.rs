@@ -22,6 +22,7 @@ impl<'a> Story<'a> {
         self.learn_ids_from_lines();
         let mut active: HashMap<ThreadKey<'a>, &'a str> = HashMap::new();
         let mut unkeyed: BTreeSet<&'a str> = BTreeSet::new();
+        let mut taken: HashMap<ThreadKey<'a>, &'a str> = HashMap::new();
         let mut lines = Vec::new();
         let mut weak = BTreeSet::new();
         let mut by_thread = BTreeSet::new();
@@ -45,6 +46,12 @@ impl<'a> Story<'a> {
                 {
                     self.message_ids.insert(id);
                 }
+                active.insert(key, id);
+                unkeyed.insert(id);
+                taken.insert(key, id);
+            }
+            // It runs what it took last, whatever the broker was told before.
+            if let (Some(LogEvent::Called), Some(id)) = (told.mark, taken.get(&key)) {
                 active.insert(key, id);
                 unkeyed.insert(id);
             }

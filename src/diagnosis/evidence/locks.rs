@@ -167,3 +167,11 @@ pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) 
     let waits = library.any(|frame| is_database_library(&frame.file));
     Some(Fact::new(dump.n, dump.at_ms, waits))
 }
+
+/// The task's own thread stands outside of the database: another one of the process waits, maybe for what ours holds. A
+/// coroutine is on no thread's stack.
+pub(in crate::diagnosis) fn another_thread_waits(story: &Story<'_>, pid: i32) -> bool {
+    let shape = &story.framework().stack;
+    let is_async = stacks::last_dump(story, pid).any(|thread| thread.waits_for_a_coroutine(shape));
+    !is_async && waits_for_the_database(story, pid).is_some_and(|waits| !waits.value)
+}

@@ -2,7 +2,7 @@
 //! of clients. A pool between them, or a Unix socket, and nothing is said.
 
 use super::{Fact, Story};
-use crate::timeline::{DatabaseSession, EventKind, Process};
+use crate::timeline::{DatabaseSession, EventKind, Process, Row, Xmax};
 
 /// The sessions of one process at the server of `database.url`.
 pub(in crate::diagnosis) struct Connected<'a> {
@@ -19,6 +19,41 @@ impl Connected<'_> {
     pub fn is_elsewhere(&self) -> bool {
         self.sessions.iter().all(|session| session.database != self.here)
     }
+}
+
+/// A session of the worker's that waits for a lock.
+pub(in crate::diagnosis) struct Waiting<'a> {
+    pub pid: i32,
+    pub evidence: [u32; 2],
+    pub session: &'a DatabaseSession,
+    /// Of what kind the lock is, as `pg_locks` has it.
+    pub kind: &'a str,
+}
+
+impl Waiting<'_> {
+    /// What it waits for is the end of the transaction that has the task's row, by that one's header. The look at it.
+    pub fn for_the_row<'a>(&self, story: &Story<'a>) -> Option<Fact<&'a Row>> {
+        let row = story
+            .last_row()
+            .filter(|row| row.xmax_state == Some(Xmax::InProgress))?;
+        let holder = row.holder.as_ref()?.pid;
+        let mut blockers = self.session.blockers.iter();
+        let waits = matches!(self.kind, "tuple" | "transactionid");
+        (waits && blockers.any(|blocker| blocker.pid == holder)).then_some(row)
+    }
+}
+
+pub(in crate::diagnosis) fn waiting<'a>(story: &Story<'a>) -> Option<Waiting<'a>> {
+    of_the_worker(story).into_iter().find_map(|one| {
+        let mut sessions = one.sessions.into_iter();
+        let session = sessions.find(|session| session.waits_for.is_some())?;
+        Some(Waiting {
+            pid: one.pid,
+            evidence: one.evidence,
+            session,
+            kind: session.waits_for.as_deref()?,
+        })
+    })
 }
 
 /// Those of a process whose every connection to the server is in its list: one that is missing may be the one that counts.

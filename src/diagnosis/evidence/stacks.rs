@@ -108,6 +108,11 @@ impl<'a> Thread<'a> {
         self.frames().iter().any(|frame| frame.function.contains(word))
     }
 
+    /// It waits for what a coroutine gives: the loop's own thread stands in the same file.
+    pub fn waits_for_a_coroutine(self, shape: &StackShape) -> bool {
+        self.has(shape.async_bridge) && !self.is_in("run_forever")
+    }
+
     /// It stands still in the application's code, below the framework's call of a task.
     pub fn is_in_a_task(self, shape: &StackShape) -> bool {
         let own = |at: usize| {
@@ -180,10 +185,11 @@ pub(in crate::diagnosis) fn own_frame(story: &Story<'_>, pid: Option<i32>) -> Op
         .map(|(_, frame)| frame)
 }
 
-/// A thread stands in the function of the task's actor.
-pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>) -> bool {
+/// By a look after that moment a thread stands in the function of the task's actor.
+pub(in crate::diagnosis) fn is_in_its_function(story: &Story<'_>, since: f64) -> bool {
     let callers = Callers::of(story);
-    family(story, None).any(|thread| callers.runs(thread) == Some(Runs::Ours))
+    let mut threads = family(story, None).filter(|thread| thread.at_ms > since);
+    threads.any(|thread| callers.runs(thread) == Some(Runs::Ours))
 }
 
 /// The dump that shows this process at work on the task: a thread in its function, or the only one in any.

@@ -21,7 +21,7 @@ impl<'a> Story<'a> {
         }
         self.at_rest()
             .or_else(|| self.moved_away())
-            .or_else(|| self.kept_for_its_time())
+            .or_else(|| self.kept_for_its_time().or_else(|| self.put_off_until()))
             .or_else(|| self.settled_message())
             .or_else(|| self.copied())
             .or_else(|| self.in_hand())
@@ -53,7 +53,7 @@ impl<'a> Story<'a> {
     }
 
     /// The same of what waits for its time.
-    fn place_until(
+    pub(super) fn place_until(
         &self,
         text: String,
         since_ms: Option<f64>,

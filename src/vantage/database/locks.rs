@@ -14,10 +14,12 @@ pub(super) enum LockState {
 }
 
 /// Who waits for this very row (a `tuple` lock carries its page and tuple), or for the table. Those who
-/// wait for the table come first: they wait for more. A row that could not be read has no `ctid`.
+/// wait for the table come first: they wait for more. A row that could not be read has no `ctid`; `part` is the table that
+/// has it, which of a partitioned one is a partition.
 pub(super) async fn look(
     session: &mut Session,
     table: i64,
+    part: i64,
     ctid: Option<&str>,
 ) -> Result<LockState, Trouble> {
     let (page, tuple) = ctid
@@ -27,13 +29,14 @@ pub(super) async fn look(
         "SELECT DISTINCT w.pid, w.locktype = 'relation', w.mode, left(a.query, 500), a.query_start, {client}
          FROM pg_locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid
          WHERE NOT w.granted AND w.pid <> pg_backend_pid() AND (
-           (w.locktype = 'relation' AND w.relation = $1::bigint::oid)
+           (w.locktype = 'relation' AND w.relation IN ($1::bigint::oid, $4::bigint::oid))
            OR EXISTS (SELECT 1 FROM pg_locks t WHERE t.pid = w.pid AND t.locktype = 'tuple'
-                      AND t.relation = $1::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))
+                      AND t.relation = $4::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))
          ORDER BY 2 DESC, 5, 1 LIMIT 16",
         client = address("a.client_addr", "a.client_port")
     );
-    let rows = match session.read(&sql, &[&table.to_string(), page, tuple]).await {
+    let values: [&str; 4] = [&table.to_string(), page, tuple, &part.to_string()];
+    let rows = match session.read(&sql, &values).await {
         Ok(rows) => rows,
         Err(sqlx::Error::Database(_)) => return Ok(LockState::Nothing),
         Err(error) => return Err(lost(error)),

@@ -179,6 +179,10 @@ impl Stream {
             line.level.get_or_insert(Level::Error);
             line.traceback = Some(text);
             self.inside = true;
+        } else if text.trim_end().ends_with(TRACEBACK) {
+            // It begins on the record's own line, as Falcon writes it: the frames come below.
+            line.traceback = Some(TRACEBACK.to_owned());
+            self.inside = true;
         }
         self.open = Some((line, stated));
     }
@@ -238,6 +242,8 @@ fn without_prefix(text: &str) -> (Option<&str>, &str) {
         _ => (None, text),
     }
 }
+
+const TRACEBACK: &str = "Traceback (most recent call last):";
 
 fn starts_traceback(text: &str) -> bool {
     let text = text.trim_start_matches([' ', '|', '+', '-']);

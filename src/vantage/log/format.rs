@@ -42,8 +42,12 @@ static LEVEL: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"(?i)(?:^|[\s\[(|<:/=])(?P<level>debug|info|notice|warn|warning|error|critical|fatal)(?:[\s\])|>:/,]|$)",
     )
 });
-/// `pid=12`, `[PID 12]`, `(pid:12)`.
-static PID: LazyLock<Option<Regex>> = LazyLock::new(|| regex(r"(?i)\bpid[ =:]{1,2}(?P<pid>\d+)"));
+/// `pid=12`, `[PID 12]`, `(pid:12)`; or before the thread's name, as in `12/MainThread` or `12:Thread-3`.
+static PID: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex(
+        r"(?i)\bpid[ =:]{1,2}(?P<pid>\d+)|(?:^|[\s|\[(])(?P<before>\d{1,7})[/:](?-i:Thread-\d|MainThread\b)",
+    )
+});
 static THREAD: LazyLock<Option<Regex>> =
     LazyLock::new(|| regex(r"\b(?P<thread>Thread-\d+(?: \([\w.]+\))?|MainThread)\b"));
 
@@ -138,7 +142,7 @@ pub(super) fn parse(text: &str) -> (LogLine, Option<String>, bool) {
         pid: PID
             .as_ref()
             .and_then(|pid| pid.captures(head))
-            .and_then(|found| found["pid"].parse().ok()),
+            .and_then(|found| found.name("pid").or(found.name("before"))?.as_str().parse().ok()),
         thread: THREAD
             .as_ref()
             .and_then(|thread| thread.captures(head))
@@ -427,5 +431,41 @@ mod tests {
                 .as_deref()
                 .is_some_and(|text| text.contains("ValueError"))
         );
+    }
+
+    /// As loguru's users and others write it.
+    #[test]
+    fn a_pid_before_the_name_of_its_thread() {
+        let pid = |text: &str| parse(text).0.pid;
+        assert_eq!(
+            pid("2026-01-01 14:40:34.831 | DEBUG    | 15588/Thread-11 | dramatiq.worker:run:554 - Received"),
+            Some(15588)
+        );
+        assert_eq!(pid("2026-01-01 14:40:34 [15588:MainThread] INFO up"), Some(15588));
+        for other in [
+            "2026-01-01 14:40:34 INFO 3/4 done in MainThread",
+            "2026-01-01 14:40:34:MainThread INFO up",
+            "2026-01-01 14:40:34 INFO 12/threads",
+        ] {
+            assert_eq!(pid(other), None, "{other}");
+        }
+    }
+
+    /// Falcon puts what went before on the same line.
+    #[test]
+    fn a_traceback_that_begins_on_the_line_of_its_record() {
+        let lines = read(
+            "2026-01-01 14:38:28 [FALCON] [ERROR] POST /rpc => Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g()\nTypeError: no\n2026-01-01 14:38:29 [FALCON] [ERROR] next\n",
+        );
+        assert_eq!(lines.len(), 2);
+        let traceback = lines[0].0.traceback.as_deref().expect("a traceback");
+        assert_eq!(
+            crate::framework::exception_in(traceback).as_deref(),
+            Some("TypeError: no")
+        );
+        // Who speaks of one has none.
+        let spoken =
+            read("2026-01-01 14:38:28 [ERROR] no Traceback (most recent call last): was kept\nfoo: bar\n");
+        assert_eq!(spoken[0].0.traceback, None);
     }
 }
