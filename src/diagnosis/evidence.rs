@@ -5,6 +5,7 @@
 
 mod actors;
 mod again;
+pub(in crate::diagnosis) mod answers;
 pub(in crate::diagnosis) mod api;
 mod attempts;
 pub(in crate::diagnosis) mod broker;

@@ -2,7 +2,7 @@
 //! that cannot be told it says where to look first, since a second run may do harm.
 
 use super::choice::Candidate;
-use super::evidence::{api, later};
+use super::evidence::{answers, api, later};
 use super::{Certainty, Impact, Match, Outcome, Resubmit, Stage, Story, Whereabouts};
 use crate::timeline::{EventKind as Kind, NoAnswer, Source};
 
@@ -92,7 +92,7 @@ fn unsent(story: &Story<'_>) -> (Resubmit, String) {
             NoAnswer::Timeout | NoAnswer::Broken => may_be_taken(),
         }),
         Kind::Answered { status, body, .. } => Some(match status {
-            200..=299 if api::tells_of_an_error(body) => may_be_taken(),
+            200..=299 if answers::tells_of_an_error(body) => may_be_taken(),
             300..=499 => yes("The API refused the request: submit the task again after the repair."),
             200..=299 => look(
                 "The API accepted the request, and the task may run: look for it before you submit it again.",

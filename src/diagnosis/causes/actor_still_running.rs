@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{
-    WorkerLine, containers, control, holdups, results, stacks, workers,
-};
+use crate::diagnosis::evidence::{WorkerLine, containers, control, holdups, results, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};

@@ -1,6 +1,6 @@
 //! A success without a task id where one is expected.
 
-use crate::diagnosis::evidence::{api, later};
+use crate::diagnosis::evidence::{answers, api, later};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::text::{self, counted};
 use crate::timeline::{EventKind, Source};
@@ -39,7 +39,7 @@ fn check(story: &Story<'_>) -> Answer {
         || "under the usual names".to_owned(),
         |pointer| format!("at {pointer}"),
     );
-    let is_error = api::tells_of_an_error(body);
+    let is_error = answers::tells_of_an_error(body);
     let suggestion = match candidates.first() {
         _ if is_error => String::new(),
         Some(pointer) => format!("; set api.task_id_pointer = \"{pointer}\""),
@@ -112,7 +112,7 @@ fn by_its_message(story: &Story<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::CAUSE;
-    use crate::diagnosis::evidence::api::tells_of_an_error;
+    use crate::diagnosis::evidence::answers::tells_of_an_error;
     use crate::diagnosis::testing::{API, Scene, WORKER};
     use crate::framework::{ArgumentValues, Message};
 

@@ -3,8 +3,6 @@
 use std::cell::LazyCell;
 use std::cmp::Reverse;
 
-use serde_json::Value as Json;
-
 use super::proofs::RequestLog;
 use super::{Fact, Story, broker, connections, lines};
 use crate::diagnosis::Answer;
@@ -142,14 +140,16 @@ pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>)
             "the API redirects to {location} with HTTP {status}, which drops method and body: set api.submit_path to that path"
         );
     }
-    let detail = serde_json::from_str::<Json>(body).ok().and_then(|body| {
-        ["detail", "message", "error", "title"].iter().find_map(|key| {
-            body.get(key).map(|value| match value {
-                serde_json::Value::String(text) => text.clone(),
-                other => other.to_string(),
+    let detail = serde_json::from_str::<serde_json::Value>(body)
+        .ok()
+        .and_then(|body| {
+            ["detail", "message", "error", "title"].iter().find_map(|key| {
+                body.get(key).map(|value| match value {
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
             })
-        })
-    });
+        });
     format!(
         "the API refused the request with HTTP {status}: {}",
         text::excerpt(detail.as_deref().unwrap_or(body))
@@ -382,21 +382,4 @@ pub(in crate::diagnosis) fn nothing_behind_the_port(story: &Story<'_>) -> Option
     closed.then(|| {
         first.with(format!("the port is published, and nothing listens on {to} in the container (a server on 127.0.0.1 there is reached from inside only)"))
     })
-}
-/// `{"ok": false}`, or an `error` that is not empty.
-pub(in crate::diagnosis) fn tells_of_an_error(body: &str) -> bool {
-    let Ok(Json::Object(body)) = serde_json::from_str(body) else {
-        return false;
-    };
-    let is_given = |value: &Json| match value {
-        Json::Null | Json::Bool(false) => false,
-        Json::String(text) => !text.is_empty(),
-        Json::Array(list) => !list.is_empty(),
-        _ => true,
-    };
-    let denies = |key: &str| body.get(key).and_then(Json::as_bool) == Some(false);
-    ["error", "errors"]
-        .iter()
-        .any(|key| body.get(*key).is_some_and(is_given))
-        || ["ok", "success"].iter().any(|key| denies(key))
 }
