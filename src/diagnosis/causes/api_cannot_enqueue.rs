@@ -48,12 +48,17 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if *swallowed {
         let text = format!("the API could not publish ({exception}), and answered {status} all the same");
+        let names_it = through_the_framework && api::is_of_the_actor(story, error.n);
+        if !names_it && api::is_of_a_failed_request(story, error.n) {
+            let text = format!(
+                "the API could not publish something ({exception}); this request was answered {status}"
+            );
+            return Answer::possible(text, evidence);
+        }
         // What the library alone raised may have been sent past the framework, and what the framework sent may have been
         // another message of the request.
         return match story.closed() && broker::saw_every_publish(story) {
-            true if through_the_framework && api::is_of_the_actor(story, error.n) => {
-                Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)])
-            }
+            true if names_it => Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)]),
             true => Answer::likely(text, evidence),
             false => Answer::likely(text, evidence).would_decide(&[Source::Firehose]),
         };
@@ -135,6 +140,24 @@ mod tests {
         };
         assert_eq!(answer(&of_the_actor("mail")), "likely");
         assert_eq!(answer(&of_the_actor("act")), "certain");
+    }
+
+    /// The server's words for a request that it could not answer: another one, or what ours did behind its answer.
+    #[test]
+    fn another_request_could_not_be_answered() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .api_served("POST /tasks", 202)
+            .setup(|setup| setup.actor = Some("act".into()));
+        let answer = |text: &str, traceback: &str| {
+            let scene = scene.clone().api_log(text, traceback).silence();
+            scene.answer(&CAUSE)
+        };
+        let asgi = "Exception in ASGI application";
+        assert_eq!(answer(asgi, CLOSED), "possible");
+        assert_eq!(answer(asgi, &of_the_actor("act")), "likely", "behind the answer");
+        assert_eq!(answer("Internal Server Error: /tasks", CLOSED), "not applicable");
+        assert_eq!(answer("could not send", CLOSED), "likely");
     }
 
     #[test]

@@ -202,6 +202,15 @@ pub(in crate::diagnosis) fn api_traceback(
     Some(best.with(text::excerpt(&exception)))
 }
 
+/// A server speaks so of a request that failed, and ours did not.
+pub(in crate::diagnosis) fn is_of_a_failed_request(story: &Story<'_>, n: EventId) -> bool {
+    let event = story.timeline.event(n);
+    event.is_some_and(|event| match &event.kind {
+        EventKind::Line(line) => RequestLog::of(story).is_anothers(line),
+        _ => false,
+    })
+}
+
 /// The lines of source that the traceback quotes name the task's actor: it is its message that could not be sent, and
 /// no other one of the request.
 pub(in crate::diagnosis) fn is_of_the_actor(story: &Story<'_>, n: EventId) -> bool {

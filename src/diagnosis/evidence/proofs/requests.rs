@@ -87,6 +87,8 @@ pub(in crate::diagnosis) struct RequestLog<'a> {
     submitted: Option<(f64, &'a str)>,
     /// Lines of requests like ours, by method, path and status.
     ours: Vec<EventId>,
+    /// It was answered, and not with the status of a request that failed.
+    answered_well: bool,
     /// There is another request, and one that failed.
     others: bool,
     others_failed: bool,
@@ -101,6 +103,7 @@ impl<'a> RequestLog<'a> {
             story,
             submitted: None,
             ours: Vec::new(),
+            answered_well: story.answer().is_some_and(|answer| answer.status < 500),
             others: false,
             others_failed: false,
             failed_at_our_path: 0,
@@ -154,6 +157,8 @@ impl<'a> RequestLog<'a> {
             return State::Refuted(vec![n]);
         }
         match failed(&traceback.text) {
+            // So a server speaks of what it answers with an error.
+            Some(_) if self.answered_well => return State::Refuted(vec![n]),
             Some(named) if named == path => {
                 return match self.failed_at_our_path == 1 && self.ours.len() <= 1 {
                     true => proved([n].into_iter().chain(self.ours.iter().copied())),
@@ -183,9 +188,17 @@ impl<'a> RequestLog<'a> {
         }
         let is_beside = BESIDE.iter().any(|words| traceback.text.contains(words));
         match self.ours.as_slice() {
-            [ours] if !others && !is_beside && self.failed_somewhere <= 1 => proved([n, *ours]),
+            [ours] if !others && !is_beside && self.failed_somewhere <= 1 && !self.is_anothers(traceback) => {
+                proved([n, *ours])
+            }
             _ => State::Assumed,
         }
+    }
+
+    /// Of a request that failed, by the server's words, and ours did not: only what it does behind its answer may be
+    /// told of so.
+    pub fn is_anothers(&self, traceback: &LogLine) -> bool {
+        self.answered_well && is_unhandled(&traceback.text)
     }
 
     /// A line of the API's log that holds the task's id. One of a request that failed was written before the id
