@@ -111,7 +111,9 @@ fn died(story: &Story<'_>) -> Answer {
     }
     let answer = a_worker_died_meanwhile(story).unwrap_or_else(|| its_process_is_gone(story));
     match answer {
-        Answer::NotApplicable => replaced(story).unwrap_or(Answer::NotApplicable),
+        Answer::NotApplicable => replaced(story)
+            .or_else(|| by_its_result(story))
+            .unwrap_or(Answer::NotApplicable),
         Answer::Matched(ref matched) => {
             let gone = matched.evidence.iter().filter_map(|n| story.timeline.event(*n));
             let mut gone = gone.filter(|event| matches!(event.kind, EventKind::Gone { .. }));
@@ -167,12 +169,16 @@ fn ended_by_somebody(story: &Story<'_>, died_at: f64) -> Option<Fact<String>> {
 
 /// The worker that ran it is not there any more, or another has taken its place; no line says that it died.
 fn replaced(story: &Story<'_>) -> Option<Answer> {
-    let ended = story.ended_in_its_run().filter(|_| story.closed());
-    if let Some(ended) = ended.filter(|_| story.reached(Stage::Entered).is_some()) {
-        return Some(Answer::likely(
-            "the task had begun, and no line tells of its end; nobody consumes its queue, and no worker of it runs here, so the one that ran it has ended, unless it is elsewhere and has lost its connection",
-            ended,
-        ));
+    let is_begun = story.closed() && story.reached(Stage::Entered).is_some();
+    if let Some(ended) = story.is_run_by_nobody_here().filter(|_| is_begun) {
+        let text = "the task had begun, and no line tells of its end; nobody consumes its queue, and no worker of it runs here, so the one that ran it has ended, unless it is elsewhere and has lost its connection";
+        return Some(match story.tells_of_ends() {
+            true => Answer::likely(text, ended),
+            false => Answer::possible(
+                format!("{text}; or it had returned: this log has told of no end"),
+                ended,
+            ),
+        });
     }
     let evidence = story.replaced_in_its_run().filter(|_| story.closed())?;
     story.reached(Stage::Entered)?;
@@ -180,6 +186,13 @@ fn replaced(story: &Story<'_>) -> Option<Answer> {
         "the task had begun, and a worker has started since its last line; no other consumes the queue, so the one that ran it has ended",
         evidence,
     ))
+}
+
+/// Whose task died with it, no line says.
+fn by_its_result(story: &Story<'_>) -> Option<Answer> {
+    let evidence = story.failed_beside_a_lost_job()?;
+    let text = "the result says that the task failed, no line of the log tells of an error of it, and a child of the worker died with a task that no line names";
+    Some(Answer::possible(text, evidence))
 }
 
 /// What else the process that died was running: the actors.
@@ -717,8 +730,44 @@ mod tests {
         assert_eq!(dead.answer(&CAUSE), "likely", "{}", dead.summary());
         assert_eq!(dead.cause(), "likely worker-died-in-actor");
         assert_eq!(looked(1, other).answer(&CAUSE), "not applicable");
-        // A log that tells of no end does not tell of this one's either.
-        assert_eq!(looked(0, "celery@vm ready.").answer(&CAUSE), "not applicable");
+        // A log that tells of no end may not tell of this one's either.
+        let silent = looked(0, "celery@vm ready.");
+        assert_eq!(silent.answer(&CAUSE), "possible", "{}", silent.summary());
+        assert_eq!(looked(1, "celery@vm ready.").answer(&CAUSE), "not applicable");
+    }
+
+    /// Below INFO no line names the task that died with a child.
+    #[test]
+    fn a_result_that_failed_beside_a_child_that_died() {
+        use crate::timeline::Level;
+        let looked = |lines: &[&str], table: &str| {
+            let id = "5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11";
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+                setup.table = Some(table.into());
+                setup.post_mortem = true;
+                setup.failed = vec!["FAILURE".into()];
+            });
+            let told = lines.iter().fold(scene.from_before(5), |scene, text| {
+                scene.plain(Some(Level::Error), text)
+            });
+            let given = crate::timeline::EventKind::Given { task_id: id.into() };
+            let scene = told.from_now_on().see(Source::Api, given);
+            let scene = scene.row("FAILURE").depth("celery", 0, 1);
+            scene.end(Ended::Looked).answer(&CAUSE)
+        };
+        let died = "Process 'ForkPoolWorker-2' pid:5755 exited with 'signal 9 (SIGKILL)'";
+        let lost = "Task handler raised error: WorkerLostError('Worker exited prematurely: signal 9 (SIGKILL) Job: 1.')";
+        assert_eq!(looked(&[died, lost], "celery_taskmeta"), "possible");
+        assert_eq!(
+            looked(&[died], "celery_taskmeta"),
+            "not applicable",
+            "an idle child"
+        );
+        let ours =
+            "Task shop.tasks.fulfil[5c6a5b7e-7a09-4a1f-9d2c-0d5e3c0b7f11] raised unexpected: KeyError('no')";
+        assert_eq!(looked(&[ours, died, lost], "celery_taskmeta"), "not applicable");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Story, Transfer, WorkerLine, control, workers};
 use crate::diagnosis::Stage;
+use crate::diagnosis::premises::EventId;
 use crate::framework::{HeldTask, LogEvent, contains_token};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -92,6 +93,16 @@ impl<'a> Story<'a> {
             false if now - died.at_ms > JOB_MS => Some(false),
             false => None,
         }
+    }
+
+    /// Its result says that it failed, no line says of what, and a child died with a task that no line names.
+    pub(in crate::diagnosis) fn failed_beside_a_lost_job(&self) -> Option<[EventId; 2]> {
+        let row = self.row_failed().filter(|row| self.is_a_result(row))?;
+        let is_told = self.attempt_over().is_some() || !self.raised().is_empty();
+        let lost =
+            |told: &&WorkerLine<'a>| self.counts(told) && matches!(told.mark, Some(LogEvent::JobLost { .. }));
+        let lost = self.worker_lines.iter().filter(|_| !is_told).rfind(lost)?;
+        Some([row.n, lost.n])
     }
 
     /// By the worker's own word the task runs later on, without having come again.

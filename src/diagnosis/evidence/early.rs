@@ -46,12 +46,6 @@ impl Story<'_> {
         (is_early && is_open && !self.is_held_again()).then_some([started.n, alone.n])
     }
 
-    /// Nobody runs it here any more, while its log, which tells of ends, has none of this task: the worker that ran it
-    /// has ended, or has lost its connection somewhere else.
-    pub(in crate::diagnosis) fn ended_in_its_run(&self) -> Option<[EventId; 2]> {
-        self.is_run_by_nobody_here().filter(|_| self.tells_of_ends())
-    }
-
     /// Nobody consumes its queue and no worker of it runs here, and no line tells of its end.
     pub(in crate::diagnosis) fn is_run_by_nobody_here(&self) -> Option<[EventId; 2]> {
         let last = self.lines().last()?;
