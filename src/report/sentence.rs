@@ -86,11 +86,16 @@ fn title(report: &Report, cause: &Named) -> String {
     if cause.of.is_some() {
         return title.clone();
     }
-    let raised = report
-        .verdict
-        .traceback
-        .as_ref()
-        .map(|raised| class(&raised.exception));
+    // The one that came out of the actor; its traceback tells of the first of a chain.
+    let named_in = |text: &'_ str| class(text).starts_with(char::is_uppercase);
+    let said = cause
+        .summary
+        .strip_prefix("the actor raised ")
+        .filter(|text| named_in(text));
+    let traceback = report.verdict.traceback.as_ref();
+    let raised = said
+        .or(traceback.map(|raised| raised.exception.as_str()))
+        .map(class);
     let title = match (title.strip_suffix("raised an exception"), raised) {
         (Some(who), Some(raised)) => format!("{who}raised {raised}"),
         _ => title.clone(),

@@ -170,6 +170,47 @@ mod tests {
         assert_eq!(retries(FIRST).answer(&CAUSE), "not applicable");
     }
 
+    /// Afterwards, in a format that does not say who speaks: the error names the task.
+    #[test]
+    fn an_error_that_names_the_task() {
+        use crate::diagnosis::causes::celery::scenes::OURS;
+        use crate::timeline::{Ended, EventKind, Level, LogLine};
+        let text =
+            format!("Task shop.tasks.fulfil[{OURS}] raised unexpected: KeyError('no mesh of order-0417')");
+        let looked = |actor: &str| {
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+                setup.post_mortem = true;
+                setup.actor = Some(actor.into());
+            });
+            let line = LogLine {
+                level: Some(Level::Error),
+                text: text.clone(),
+                traceback: Some(
+                    "Traceback (most recent call last):\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 883, in __protected_call__\n    return self.run(*args, **kwargs)\n  File \"/app/tasks.py\", line 3, in fulfil\nKeyError: 'no mesh of order-0417'".into(),
+                ),
+                before: true,
+                carries_task_id: true,
+                ..LogLine::default()
+            };
+            let given = EventKind::Given {
+                task_id: "order-0417".into(),
+            };
+            let scene = scene.see(crate::timeline::Source::WorkerLog, EventKind::Line(line));
+            let scene = scene.see(crate::timeline::Source::Api, given);
+            scene.row("RUNNING").depth("celery", 0, 1).end(Ended::Looked)
+        };
+        let scene = looked("shop.tasks.fulfil");
+        assert!(
+            ["likely", "possible"].contains(&scene.answer(&CAUSE)),
+            "{} {}",
+            scene.answer(&CAUSE),
+            scene.summary()
+        );
+        assert_eq!(looked("shop.tasks.mail").answer(&CAUSE), "not applicable");
+    }
+
     #[test]
     fn with_a_frame_of_its_own() {
         let scene = Scene::entered().raised("ValueError: no").retrying();

@@ -284,6 +284,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     let mut same_thread = false;
     let place = stacks::own_frame(story, pid).map(|frame| {
         same_thread = thread.is_some() && stacks::thread_of(story, frame.n, &frame) == thread;
+        evidence.retain(|n| *n != frame.n);
         evidence.push(frame.n);
         format!(": {frame}")
     });
@@ -381,10 +382,7 @@ fn by_its_word(
     evidence: Vec<u32>,
 ) -> Answer {
     let text = text + &ignored_limit(story, answer, entered_at);
-    let mut held = answer.active.iter().flatten();
-    let pid = held
-        .find(|task| story.is_my_message(&task.id))
-        .and_then(|task| task.pid);
+    let pid = control::runner(story, answer);
     let at_work = |pid: i32| {
         let worker_loop = story.framework().stack.worker_loop;
         let threads = stacks::last_dump(story, pid).filter(|thread| thread.has(worker_loop));
@@ -514,6 +512,48 @@ mod tests {
         for near in [run("thread", 600.0), run("prefork", 2.0)] {
             assert!(near.cause().ends_with(" actor-still-running"), "{}", near.cause());
             assert!(!says(&near), "{}", near.summary());
+        }
+    }
+
+    /// A task may be a class, or be called otherwise than its function: its worker says which child has it.
+    #[test]
+    fn the_child_that_has_it_is_in_a_function_of_another_name() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let frames = [
+            ("Fulfil.run", "/app/tasks.py"),
+            ("trace_task", "/v/site-packages/celery/app/trace.py"),
+            ("workloop", "/v/site-packages/billiard/pool.py"),
+        ];
+        let hangs = |runner: i32| {
+            let scene = CeleryScene::received().and(|scene| {
+                let scene = scene.row("RUNNING").at(9_000.0);
+                let scene = scene.process(105, 100, "python celery -A shop worker", |_| {});
+                scene.stack(105, "MainThread", &frames)
+            });
+            let scene = scene.answers(|answer| {
+                let mut answer = answer.active(OURS);
+                answer
+                    .active
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|task| task.pid = Some(runner));
+                answer
+            });
+            scene.silence()
+        };
+        let known = hangs(105);
+        assert_eq!(
+            known.cause(),
+            "certain actor-still-running",
+            "{}",
+            known.summary()
+        );
+        assert!(known.summary().contains("Fulfil.run"), "{}", known.summary());
+        // Another child has it, or all of them are one process.
+        for other in [106, 100] {
+            let near = hangs(other);
+            assert_eq!(near.cause(), "likely actor-still-running", "{}", near.summary());
+            assert!(!near.summary().contains("Fulfil.run"), "{}", near.summary());
         }
     }
 

@@ -1,7 +1,7 @@
 //! The actor's update of the row was rolled back.
 
-use crate::diagnosis::evidence::logged_errors;
-use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
+use crate::diagnosis::evidence::{control, logged_errors, stacks};
+use crate::diagnosis::{Answer, Cause, Certainty, Claim, Owner, Stage, Story};
 use crate::framework::contains_token;
 use crate::text;
 use crate::timeline::Source;
@@ -108,8 +108,22 @@ fn check(story: &Story<'_>) -> Answer {
         (None, []) => Answer::likely(text, [row.n]),
     };
     let answer = logged_errors::added_to(story, answer);
+    let answer = match runs_on(story) {
+        true => answer
+            .followed_by("; the task may still run: what was undone may be a savepoint of its own, or another program's change")
+            .at_most(Certainty::Possible),
+        false => answer,
+    };
     // Nobody holds the message any more, and nobody the row.
     answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())
+}
+
+/// Its worker says so, or a thread stands in a task's function, and no line tells of its end.
+fn runs_on(story: &Story<'_>) -> bool {
+    let is_active = || matches!(control::holder(story), Some((_, "active")));
+    story.attempt_over().is_none()
+        && story.raised().is_empty()
+        && (is_active() || stacks::one_may_run_it(story))
 }
 
 /// The line tells of a status, and does not merely hold a word of the language: `getting ready` is none.

@@ -42,7 +42,11 @@ fn died(story: &Story<'_>) -> Answer {
         let again = story.deliveries().filter(|passage| passage.redelivered).count();
         let text = match again {
             0 => told.line.text.clone(),
-            count => format!("{} The message came back {count} times", told.line.text),
+            count => format!(
+                "{} The message came back {}",
+                told.line.text,
+                counted(count as u64, "time", "times")
+            ),
         };
         let text = format!("the worker process died {}: {text}", story.died_doing());
         let (text, evidence, linger_ms) = match memory::killed_with(story, &told) {
@@ -101,7 +105,9 @@ fn died(story: &Story<'_>) -> Answer {
             Some(words) if !by_itself => by_order(answer, &words),
             _ => answer,
         };
-        return match (again > 0 || would_show) && !pending {
+        // Whoever was handed it again may end it well; one that dies each time does not.
+        let is_begun_again = again == 1 && story.deliveries().last().is_some_and(|last| last.redelivered);
+        return match (again > 0 || would_show) && !pending && !is_begun_again {
             true => answer.terminal_after(linger_ms),
             false => answer,
         };
@@ -734,6 +740,20 @@ mod tests {
         let silent = looked(0, "celery@vm ready.");
         assert_eq!(silent.answer(&CAUSE), "possible", "{}", silent.summary());
         assert_eq!(looked(1, "celery@vm ready.").answer(&CAUSE), "not applicable");
+    }
+
+    /// Its second run may end well: nothing is decided before that.
+    #[test]
+    fn one_that_is_begun_again_is_waited_for() {
+        let again = |times: usize| {
+            let dead = died(Scene::entered(), 101);
+            let scene = (0..times).fold(dead, |scene, _| scene.deliver_as("m-1", OTHER, true));
+            scene.verdict()
+        };
+        assert!(again(0).terminal);
+        assert!(!again(1).terminal);
+        let loops = again(2);
+        assert!(loops.terminal, "{:?}", loops.cause);
     }
 
     /// Below INFO no line names the task that died with a child.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Story;
-use super::stacks::Thread;
+use super::stacks::{Dump, Thread};
+use super::{Story, control};
 use crate::framework::{LogEvent, StackShape, function_of};
 use crate::timeline::Frame;
 
@@ -23,6 +23,8 @@ pub(super) struct Callers<'a> {
     pub shape: &'static StackShape,
     ours: BTreeSet<&'a str>,
     others: BTreeSet<&'a str>,
+    /// Dumps of the one child that has the task by its worker's word, whatever its function is called.
+    of_its_child: BTreeSet<u32>,
 }
 
 impl<'a> Callers<'a> {
@@ -31,6 +33,7 @@ impl<'a> Callers<'a> {
             shape: &story.framework().stack,
             ours: story.actors(),
             others: story.other_actors(),
+            of_its_child: dumps_of_its_child(story),
         }
     }
 
@@ -47,7 +50,8 @@ impl<'a> Callers<'a> {
             let function = frame.function.rsplit('.').next();
             actors.iter().any(|actor| function == Some(function_of(actor)))
         };
-        if own().any(|frame| is_of(frame, &self.ours)) {
+        let is_ours = own().any(|frame| is_of(frame, &self.ours)) || self.of_its_child.contains(&thread.n);
+        if is_ours {
             return Some(Runs::Ours);
         }
         match own().next_back().is_some_and(|frame| is_of(frame, &self.others)) {
@@ -55,6 +59,19 @@ impl<'a> Callers<'a> {
             false => Some(Runs::Unknown),
         }
     }
+}
+
+/// A child runs one task at a time. A task may be called otherwise than its function, or be a class.
+fn dumps_of_its_child(story: &Story<'_>) -> BTreeSet<u32> {
+    let dumps = || {
+        let (answer, _) = control::holder(story).filter(|(_, state)| *state == "active")?;
+        let pid = control::runner(story, answer.value)?;
+        let since = story.deliveries().last()?.at_ms;
+        let dumps = story.stacks().dumps();
+        let of_it = move |dump: &Dump<'_>| dump.pid == pid && dump.at_ms > since && Some(pid) != answer.pid;
+        Some(dumps.filter(of_it).map(|dump| dump.n).collect())
+    };
+    dumps().unwrap_or_default()
 }
 
 /// By the log one thread of this process took the task, and in this dump it is in no call of an actor: another one

@@ -294,7 +294,10 @@ impl<'a> Story<'a> {
         let named = match is_common(task) {
             // A number comes again: the last one that had it is meant.
             true => told.filter_map(says_so).next_back(),
-            false => told.find_map(says_so).or_else(|| self.named_after_its_failure()),
+            false => told
+                .find_map(says_so)
+                .or_else(|| self.named_after_its_failure())
+                .or_else(|| self.named_by_its_error()),
         };
         self.message_ids.extend(named);
     }
@@ -323,6 +326,19 @@ impl<'a> Story<'a> {
                 .filter(puts_off)?
                 .message_id()
         })
+    }
+
+    /// Where nothing else ties a message to the task: the error in which one for its actor ended names it. It may name it
+    /// because the two belong together.
+    pub(super) fn named_by_its_error(&self) -> Option<&'a str> {
+        let wanted = self.timeline.setup.actor.as_deref()?;
+        let named = self.worker_lines.iter().find(|told| {
+            matches!(told.mark, Some(LogEvent::Failed { .. }))
+                && told.line.carries_task_id
+                && self.counts(told)
+                && told.subject.is_some_and(|subject| subject.task == wanted)
+        });
+        named.filter(|_| self.post_mortem())?.message_id()
     }
 
     /// A task of the framework's own, such as one that waits for a group: ours is in its arguments.

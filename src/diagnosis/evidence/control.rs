@@ -174,9 +174,14 @@ pub(in crate::diagnosis) fn holder<'a>(story: &Story<'a>) -> Option<(Fact<&'a In
 /// The process that runs the task by its worker's word, which has ended: its worker has not missed it yet.
 pub(in crate::diagnosis) fn ended_child<'a>(story: &Story<'a>) -> Option<Fact<&'a Process>> {
     let (answer, _) = holder(story).filter(|(_, state)| *state == "active")?;
-    let mut running = answer.value.active.iter().flatten();
-    let pid = running.find(|task| story.is_my_message(&task.id))?.pid?;
+    let pid = runner(story, answer.value)?;
     story.process(pid).filter(|process| process.has_ended())
+}
+
+/// The process that runs the task by this worker's word.
+pub(in crate::diagnosis) fn runner(story: &Story<'_>, answer: &Inspection) -> Option<i32> {
+    let mut running = answer.active.iter().flatten();
+    running.find(|task| story.is_my_message(&task.id))?.pid
 }
 
 /// It waits in the hands of a worker that has its id in its list of revoked tasks: in its turn it is discarded.

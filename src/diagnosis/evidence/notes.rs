@@ -207,7 +207,7 @@ impl Story<'_> {
     }
 
     /// The actor is done, and the row says a word that it did not say before and that nobody named.
-    fn status_of_no_list(&self) -> Option<String> {
+    pub(super) fn status_of_no_list(&self) -> Option<String> {
         let row = self
             .last_row()
             .filter(|row| row.present && self.attempt_over().is_some())?;
@@ -217,11 +217,7 @@ impl Story<'_> {
             |seen: &Fact<&Row>| seen.n != row.n && seen.xmin != row.xmin && seen.status == row.status;
         let is_first = self.rows().first().is_none_or(|first| first.xmin == row.xmin);
         let is_known = self.says_it_is_over(&row) || is_running || row::is_before_the_work(status);
-        (!is_known && !is_first && !self.rows().iter().any(was_there)).then(|| {
-            format!(
-                "the row says `{status}`, which is in no list of taskdiag.toml: where it means that the task is over, add it to database.succeeded or database.failed"
-            )
-        })
+        (!is_known && !is_first && !self.rows().iter().any(was_there)).then(|| status.to_owned())
     }
 
     /// `told`: the evidence of the verdict's causes, which say what they stand for by themselves.
@@ -245,7 +241,13 @@ impl Story<'_> {
         if self.is_ambiguous() {
             notes.push(self.which_is_meant());
         }
-        notes.extend(self.status_in_other_case().or_else(|| self.status_of_no_list()));
+        let in_no_list = |status| {
+            format!(
+                "the row says `{status}`, which is in no list of taskdiag.toml: where it means that the task is over, add it to database.succeeded or database.failed"
+            )
+        };
+        let unknown = || self.status_of_no_list().map(in_no_list);
+        notes.extend(self.status_in_other_case().or_else(unknown));
         if let Some(stray) = self.stray_publishes.first() {
             notes.push(format!(
                 "another message with this task id was published for actor `{}`",

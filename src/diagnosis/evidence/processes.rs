@@ -341,8 +341,7 @@ impl<'a> Story<'a> {
     /// The worker says which child runs it, and that one stands in the actor's function.
     fn active_child_in_the_actor(&self, passage: &Transfer<'_>) -> Option<Fact<()>> {
         let (answer, _) = control::holder(self).filter(|(_, state)| *state == "active")?;
-        let mut held = answer.active.iter().flatten();
-        let pid = held.find(|task| self.is_my_message(&task.id))?.pid?;
+        let pid = control::runner(self, answer.value)?;
         let stands = |dump: &Dump<'_>| {
             let mut threads = dump.threads();
             threads.any(|thread| thread.is_still() && stacks::may_run_ours(self, thread))

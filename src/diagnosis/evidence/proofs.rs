@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 pub(super) use requests::RequestLog;
 
-use super::{Fact, Story, Transfer, locks, permissions, programs, stacks, workers};
+use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, programs, stacks, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::{EventId, Premise, State, is_common};
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -68,7 +68,9 @@ impl Story<'_> {
         if crate::framework::is_same_id(task, id) {
             return proved([]);
         }
-        if of_another_step {
+        let says_so = |told: &WorkerLine<'_>| told.is_by_the_task() && told.line.carries_task_id;
+        let by_its_error = || self.named_by_its_error() == Some(id) && !self.worker_lines.iter().any(says_so);
+        if of_another_step || by_its_error() {
             return State::Assumed;
         }
         if !is_common(task) {

@@ -315,7 +315,19 @@ pub(in crate::diagnosis) fn innermost_own(story: &Story<'_>, thread: Thread<'_>)
 
 /// Where children of one worker run several messages, the function below the call says whose it may be.
 pub(in crate::diagnosis) fn may_run_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
-    story.acknowledges_after_the_run() || Callers::of(story).runs(thread) == Some(Runs::Ours)
+    story.acknowledges_after_the_run() || runs_ours(story, thread)
+}
+
+/// A worker thread stands in a task's function that may be this one's.
+pub(in crate::diagnosis) fn one_may_run_it(story: &Story<'_>) -> bool {
+    let callers = Callers::of(story);
+    let may_be = |whose: Runs| whose != Runs::Anothers;
+    family(story, None).any(|thread| thread.is_still() && callers.runs(thread).is_some_and(may_be))
+}
+
+/// It is in the call of the task's function, or of the child that has the task.
+pub(in crate::diagnosis) fn runs_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
+    Callers::of(story).runs(thread) == Some(Runs::Ours)
 }
 
 /// The threads of the process as they were seen last.

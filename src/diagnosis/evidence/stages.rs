@@ -85,6 +85,9 @@ impl Story<'_> {
         if self.timeline.setup.succeeded.is_empty() && self.attempt_over().is_some() {
             return Outcome::Unknown;
         }
+        if self.status_of_no_list().is_some() {
+            return Outcome::Unknown;
+        }
         if self.sees(Source::Database) && self.rows.iter().any(|row| row.present) {
             Outcome::Unfinished
         } else {

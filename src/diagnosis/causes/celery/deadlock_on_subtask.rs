@@ -2,10 +2,10 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{busy, control, workers};
+use crate::diagnosis::evidence::{busy, control, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::{FrameMatch, HeldTask, LogEvent, Message, function_of};
+use crate::framework::{FrameMatch, HeldTask, LogEvent, Message};
 use crate::timeline::{Event, EventKind, Source};
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -44,15 +44,10 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let sent = event.n;
-    let function = own.actor.as_deref().map(function_of);
     let waits = |thread: &Thread<'_>| {
-        thread.is_still()
-            && thread.position(GET).is_some_and(|get| {
-                let below = &thread.frames()[get..];
-                below
-                    .iter()
-                    .any(|frame| Some(frame.function.as_str()) == function)
-            })
+        let call = thread.call(&story.framework().stack);
+        let is_below = |get: usize| call.is_some_and(|call| get < call);
+        thread.is_still() && thread.position(GET).is_some_and(is_below) && stacks::runs_ours(story, *thread)
     };
     let id = subtask.message_id.as_deref();
     let Some(thread) = story.stacks().threads(None).find(waits) else {
