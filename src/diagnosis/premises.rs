@@ -95,7 +95,7 @@ impl Premise {
                 format!("if pid {pid} is not another start of the watched worker")
             }
             Premise::MessageIsOurs(id) => {
-                format!("if message {id} belongs to this task, and does not merely hold the same number")
+                format!("if message {id} belongs to this task: it may merely hold the same number, or stand beside its name")
             }
             Premise::SentForTheRequest(id) => {
                 format!(

@@ -100,7 +100,10 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
     let Some((assumed, evidence)) = best else {
         return Answer::NotApplicable;
     };
+    // A message waits that may be the task's, sent again.
+    let is_sent_again = assumed.contains(&Premise::OnlyMessage) && story.may_wait_again();
     let most = match assumed.len() {
+        _ if is_sent_again => Certainty::Possible,
         0 => Certainty::Certain,
         1 => Certainty::Likely,
         _ => Certainty::Possible,

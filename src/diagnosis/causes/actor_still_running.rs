@@ -274,7 +274,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     if let Some(answer) = its_process_has_ended(story, pid) {
         return answer;
     }
-    if let Some(counted) = entered_at.and_then(|since| story.is_counted_by_none(since)) {
+    if let Some(counted) = story.runs_in_none(*entered_at) {
         return Answer::ruled_out("its worker counts no task that it runs", [counted]);
     }
     let thread = its_thread(story, pid);

@@ -7,7 +7,7 @@ use crate::timeline::{EventKind, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "api-answer-unrecognised",
-    keeps_from: &[Stage::Submitted, Stage::Published],
+    keeps_from: &[Stage::Submitted, Stage::Published, Stage::Finished],
     owner: &[Owner::Diagnosis],
     needs: &[&[Source::Api]],
     page: include_str!("api_answer_unrecognised.md"),
@@ -30,7 +30,10 @@ fn check(story: &Story<'_>) -> Answer {
         _ => None,
     });
     if let Some(answer) = of_a_group(story) {
-        return answer.case(GROUP, true);
+        return answer.case(GROUP, true).case(TICKET, false);
+    }
+    if let Some(answer) = of_a_ticket(story) {
+        return answer.case(GROUP, false).case(TICKET, true).case(ERROR, false);
     }
     let Some((n, status, body, candidates)) = unnamed.filter(|_| story.recognised().is_none()) else {
         return Answer::NotApplicable;
@@ -52,12 +55,13 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    let answer = answer.case(GROUP, false).case(ERROR, is_error);
+    let answer = answer.case(GROUP, false).case(TICKET, false).case(ERROR, is_error);
     api::unless_its_message_comes(story, answer)
 }
 
 /// The cases of its remedies.
 const GROUP: &str = "it is a group's id";
+const TICKET: &str = "the table of results does not know it";
 const ERROR: &str = "the body tells of an error";
 
 /// It answered with an id, which is no task's.
@@ -74,6 +78,17 @@ fn of_a_group(story: &Story<'_>) -> Option<Answer> {
     let evidence: Vec<u32> = members.iter().map(|member| member.n).take(4).collect();
     let answer = Answer::shown(text, evidence).owned_by(Some(&[Owner::ApiCode]));
     Some(answer.may_have_begun().case(ERROR, false))
+}
+
+/// It answered with an id of its own, and its message is stored under another.
+fn of_a_ticket(story: &Story<'_>) -> Option<Answer> {
+    let sent = story.answered_with_another_id().filter(|_| story.closed())?;
+    let text = format!(
+        "the API answered `{}`, which its message only carries: a result is stored under the message's own id, `{}`",
+        story.task_id().unwrap_or("?"),
+        sent.value
+    );
+    Some(Answer::likely(text, [sent.n]).may_have_begun())
 }
 
 /// A command that ended well, and named no task. One that sent nothing has nothing to name.
@@ -224,5 +239,32 @@ mod tests {
     fn an_id_or_an_error_is_not_it() {
         assert_eq!(Scene::accepted().answer(&CAUSE), "not applicable");
         assert_eq!(Scene::refused(500, "").answer(&CAUSE), "not applicable");
+    }
+
+    /// The table of results has the message's own id.
+    #[test]
+    fn an_id_that_the_message_only_carries() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let answered = |table: &str| {
+            let scene = CeleryScene::received().and(|mut scene| {
+                for event in &mut scene.timeline.events {
+                    if let crate::timeline::EventKind::Row(row) = &mut event.kind {
+                        row.present = false;
+                    }
+                }
+                scene.setup(|setup| setup.table = Some(table.into()))
+            });
+            scene.info(&format!("Task shop.tasks.fulfil[{OURS}] succeeded in 0.1s: None"))
+        };
+        let ticket = answered("celery_taskmeta").silence();
+        assert_eq!(
+            ticket.cause(),
+            "likely api-answer-unrecognised",
+            "{}",
+            ticket.summary()
+        );
+        assert_eq!(answered("shop_order").silence().answer(&CAUSE), "not applicable");
+        let there = answered("celery_taskmeta").and(|scene| scene.row("SUCCESS"));
+        assert_eq!(there.silence().answer(&CAUSE), "not applicable");
     }
 }

@@ -25,6 +25,9 @@ fn check(story: &Story<'_>) -> Answer {
     if story.rows().iter().any(|row| row.present) || !story.closed() {
         return Answer::NotApplicable;
     }
+    if let Some(sent) = story.answered_with_another_id() {
+        return Answer::ruled_out("no result is stored under the id that the API answered", [sent.n]);
+    }
     let elsewhere = story.find(|event| match &event.kind {
         EventKind::RowElsewhere { place, status } => Some((event.n, place, status)),
         _ => None,

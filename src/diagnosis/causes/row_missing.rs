@@ -55,6 +55,9 @@ fn check(story: &Story<'_>) -> Answer {
             [before.passage.n],
         );
     }
+    if let Some(sent) = story.answered_with_another_id() {
+        return Answer::ruled_out("no result is stored under the id that the API answered", [sent.n]);
+    }
     if !entered && story.keeps_results() {
         return Answer::ruled_out("a result has no row before its task has begun", [n]);
     }

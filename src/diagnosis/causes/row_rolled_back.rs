@@ -172,6 +172,28 @@ mod tests {
         );
     }
 
+    /// Another program's session may have touched the row, and the task stands somewhere else.
+    #[test]
+    fn while_the_task_runs_the_mark_may_be_anybodys() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let marked = |active: bool| {
+            let scene = CeleryScene::received().and(|scene| {
+                let scene = scene.at(500.0).row("RUNNING");
+                scene.row_with("RUNNING", Xmax::Aborted)
+            });
+            let scene = scene.answers(|answer| if active { answer.active(OURS) } else { answer });
+            scene.silence()
+        };
+        assert_eq!(
+            marked(true).answer(&CAUSE),
+            "possible",
+            "{}",
+            marked(true).summary()
+        );
+        assert_eq!(marked(true).cause(), "likely actor-still-running");
+        assert_eq!(marked(false).answer(&CAUSE), "likely");
+    }
+
     #[test]
     fn a_word_of_the_language_is_no_status() {
         for (line, word, is) in [

@@ -218,6 +218,35 @@ mod tests {
         assert_eq!(looked(failed_again, "PENDING").0, "actor-raised");
     }
 
+    /// The API sends under an id of its own choice, and the last run had failed.
+    #[test]
+    fn a_message_behind_the_last_failure_is_another_attempt() {
+        use crate::timeline::{EventKind, Level};
+        let id = "rcpt:daily";
+        let task = |said: &str| format!("Task print/receipt[{id}] {said}");
+        let raised = task("raised unexpected: OSError('jam')");
+        let retried = task("retry: Retry in 2s: OSError('jam')");
+        let looked = |lines: &[&str]| {
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.post_mortem = true;
+                setup.actor = Some("print/receipt".into());
+            });
+            let given = EventKind::Given { task_id: id.into() };
+            let scene = scene.see(Source::Api, given).from_before(5);
+            let scene = lines
+                .iter()
+                .fold(scene, |scene, text| scene.plain(Some(Level::Info), text));
+            let scene = scene.from_now_on().end(Ended::Looked);
+            Story::new(&scene.timeline).earlier.is_some()
+        };
+        let received = task("received");
+        assert!(looked(&[&received, &raised, &received]));
+        assert!(!looked(&[&received, &raised]));
+        // A retry that waits for its time is the same attempt's.
+        assert!(!looked(&[&received, &retried, &received]));
+    }
+
     /// Given back as its process died, and taken again: by the same log, or by none.
     #[test]
     fn one_that_died_with_its_process_is_replaced_as_well() {

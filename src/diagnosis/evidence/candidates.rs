@@ -1,6 +1,6 @@
 //! Which of the messages that carry the task's id are the task's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{QueuedCopy, Story, Transfer, WorkerLine, connections};
 use crate::diagnosis::premises::is_common;
@@ -297,7 +297,7 @@ impl<'a> Story<'a> {
             false => told
                 .find_map(says_so)
                 .or_else(|| self.named_after_its_failure())
-                .or_else(|| self.named_by_its_error()),
+                .or_else(|| self.named_by_neighbours()),
         };
         self.message_ids.extend(named);
     }
@@ -328,17 +328,38 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// Where nothing else ties a message to the task: the error in which one for its actor ended names it. It may name it
-    /// because the two belong together.
-    pub(super) fn named_by_its_error(&self) -> Option<&'a str> {
+    /// Where nothing else ties a message to the task: the error in which one for its actor ended names it, or a word of
+    /// the application's does while the worker has one message in hand.
+    pub(super) fn named_by_neighbours(&self) -> Option<&'a str> {
         let wanted = self.timeline.setup.actor.as_deref()?;
-        let named = self.worker_lines.iter().find(|told| {
-            matches!(told.mark, Some(LogEvent::Failed { .. }))
-                && told.line.carries_task_id
-                && self.counts(told)
+        let mut in_hand: BTreeMap<&'a str, &'a str> = BTreeMap::new();
+        for told in self.worker_lines.iter().filter(|told| self.counts(told)) {
+            let carries = told.line.carries_task_id;
+            if carries
+                && self.post_mortem()
+                && matches!(told.mark, Some(LogEvent::Failed { .. }))
                 && told.subject.is_some_and(|subject| subject.task == wanted)
-        });
-        named.filter(|_| self.post_mortem())?.message_id()
+            {
+                return told.message_id();
+            }
+            match (told.mark, told.subject) {
+                (Some(LogEvent::BootingUp), _) => in_hand.clear(),
+                (Some(LogEvent::Pushed { .. } | LogEvent::Received { .. }), Some(of)) => {
+                    in_hand.insert(of.id, of.task);
+                }
+                (None, None) if carries => {
+                    let one = in_hand.first_key_value().filter(|_| in_hand.len() == 1);
+                    if let Some((id, _)) = one.filter(|(_, task)| **task == wanted) {
+                        return Some(id);
+                    }
+                }
+                _ => {}
+            }
+            if let Some(id) = told.message_id().filter(|_| self.ends_attempt(told)) {
+                in_hand.remove(id);
+            }
+        }
+        None
     }
 
     /// A task of the framework's own, such as one that waits for a group: ours is in its arguments.
@@ -353,9 +374,52 @@ impl<'a> Story<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnosis::Stage;
     use crate::diagnosis::testing::{API, Scene, TASK, WORKER};
-    use crate::timeline::Source;
+    use crate::diagnosis::{Stage, Story};
+    use crate::timeline::{Ended, EventKind, Level, Source};
+
+    /// A logger of the application's own names the task, and no message.
+    #[test]
+    fn the_one_message_in_hand_while_the_task_is_named() {
+        let ours = "Task shop.fulfil[aaaaaaaa-7a09-4a1f-9d2c-0d5e3c0b7f11]";
+        let other = "Task shop.mail[bbbbbbbb-7a09-4a1f-9d2c-0d5e3c0b7f11]";
+        let named = |lines: &[String], actor: &str| {
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.post_mortem = true;
+                setup.actor = Some(actor.into());
+            });
+            let task_id = "order-0417".to_owned();
+            let scene = scene
+                .see(Source::Api, EventKind::Given { task_id })
+                .from_before(5);
+            let scene = lines
+                .iter()
+                .fold(scene, |scene, text| scene.plain(Some(Level::Info), text));
+            let mut scene = scene.from_now_on().end(Ended::Looked);
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind {
+                    line.carries_task_id = line.text.contains("order-0417");
+                }
+            }
+            Story::new(&scene.timeline).is_my_message("aaaaaaaa-7a09-4a1f-9d2c-0d5e3c0b7f11")
+        };
+        let says = "order-0417 begins".to_owned();
+        let received = |task: &str| format!("{task} received");
+        let ended = |task: &str| format!("{task} succeeded in 0.1s: None");
+        assert!(named(&[received(ours), says.clone(), ended(ours)], "shop.fulfil"));
+        assert!(named(
+            &[received(other), ended(other), received(ours), says.clone()],
+            "shop.fulfil"
+        ));
+        // Two of them are in hand, or the one is another actor's, or over.
+        assert!(!named(
+            &[received(other), received(ours), says.clone()],
+            "shop.fulfil"
+        ));
+        assert!(!named(&[received(ours), says.clone()], "shop.mail"));
+        assert!(!named(&[received(ours), ended(ours), says], "shop.fulfil"));
+    }
 
     fn reached(scene: &Scene, stage: Stage) -> Option<bool> {
         let stages = scene.verdict().stages;

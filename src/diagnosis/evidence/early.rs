@@ -81,6 +81,15 @@ impl Story<'_> {
         (all && beats.iter().all(counts_none)).then(|| beats.last().map(|beat| beat.n))?
     }
 
+    /// … of one that began then. Afterwards what is seen to have begun was counted before we looked.
+    pub(in crate::diagnosis) fn runs_in_none(&self, entered_at: Option<f64>) -> Option<EventId> {
+        let since = match self.post_mortem() {
+            true => entered_at.unwrap_or(0.0) - TO_BE_COUNTED_MS,
+            false => entered_at?,
+        };
+        self.is_counted_by_none(since)
+    }
+
     /// The new one may have been handed it again.
     fn is_held_again(&self) -> bool {
         let is_mine = control::holder(self).is_some();

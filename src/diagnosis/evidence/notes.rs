@@ -360,6 +360,23 @@ impl Story<'_> {
 
 #[cfg(test)]
 mod tests {
+    /// The actor is done, and the row says a word that nobody named: whether that is its end is not known.
+    #[test]
+    fn a_status_of_no_list_is_no_unfinished_run() {
+        use crate::diagnosis::{Outcome, testing::Scene};
+        let done = |status: &str| {
+            let mut scene = Scene::entered().row("PENDING").row(status);
+            if let Some(crate::timeline::EventKind::Row(row)) =
+                scene.timeline.events.last_mut().map(|event| &mut event.kind)
+            {
+                row.xmin = Some(701);
+            }
+            scene.completed().acked("m-1").silence().verdict().outcome
+        };
+        assert_eq!(done("ARCHIVED"), Outcome::Unknown);
+        assert_eq!(done("RUNNING"), Outcome::Unfinished);
+    }
+
     use crate::diagnosis::testing::{Scene, WORKER};
     use crate::timeline::{EventKind, Level, LogLine, Source};
 

@@ -257,6 +257,9 @@ impl Story<'_> {
         {
             put(seen.at_ms, seen.n);
         }
+        if let Some(told) = results::failed_behind_its_run(self) {
+            put(told.at_ms, told.n);
+        }
         if let Some(ran) = self.ran_in_the_api() {
             put(ran.at_ms, ran.n);
         }

@@ -23,6 +23,20 @@ impl Story<'_> {
         self.row_may_be_a_result() && self.task_id().is_some_and(|task| self.is_my_messages_id(task))
     }
 
+    /// Results are stored under the message's own id, and the API answered with another one, which the message only
+    /// carries: that message.
+    pub(in crate::diagnosis) fn answered_with_another_id(&self) -> Option<Fact<&str>> {
+        let task = self.task_id().filter(|_| self.keeps_results())?;
+        if self.rows().iter().any(|row| row.present) || self.is_my_messages_id(task) {
+            return None;
+        }
+        let ours = self.publishes().iter().chain(self.deliveries());
+        let ids = ours.filter_map(|passage| Some((passage, passage.message.message_id.as_deref()?)));
+        let mut ids = ids.filter(|(_, id)| self.is_my_message(id));
+        ids.next()
+            .map(|(passage, id)| Fact::new(passage.n, passage.at_ms, id))
+    }
+
     /// In whichever spelling: an API may answer with one that has no dashes.
     pub(in crate::diagnosis) fn is_my_messages_id(&self, task: &str) -> bool {
         self.message_ids.iter().any(|id| is_same_id(id, task))
@@ -113,6 +127,20 @@ pub(in crate::diagnosis) fn is_of_the_start(story: &Story<'_>, told: &WorkerLine
         .as_deref()
         .and_then(|text| story.framework().traceback(text));
     told.line.text.contains("state:STARTED") || trace.as_ref().is_some_and(stores_at_once)
+}
+
+/// What comes after a run failed: the task's function had returned. Of a generator or a coroutine not a line has run.
+pub(in crate::diagnosis) fn failed_behind_its_run<'s, 'a>(
+    story: &'s Story<'a>,
+) -> Option<&'s WorkerLine<'a>> {
+    let is_of_a_run = |told: &&WorkerLine<'a>| match told.mark {
+        Some(LogEvent::NotStored { error }) => {
+            !["generator", "coroutine"].iter().any(|kind| error.contains(kind))
+        }
+        _ => false,
+    };
+    let told = not_stored(story).filter(is_of_a_run)?;
+    (told.message_id().is_some() && !is_of_the_start(story, told)).then_some(told)
 }
 
 /// Where the watched worker says that it stores results, credentials left out. `None`: it does not say, or two

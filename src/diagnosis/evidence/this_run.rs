@@ -211,7 +211,9 @@ impl Story<'_> {
             && !(self.is_trace() && self.publishes.is_empty());
         let depths = self.depths_since(self.queue());
         let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
-        undelivered || nobody
+        // Afterwards whoever had taken it may be gone: only what waits was taken by nobody.
+        let is_left = || depths.last().is_some_and(|depth| depth.ready > 0);
+        undelivered || (nobody && (!self.post_mortem() || is_left()))
     }
 
     /// A message waits that may be the task's, and nobody takes any: whatever the row says, nothing shows that it ran.
@@ -370,6 +372,54 @@ mod tests {
                 waits.cause()
             );
         }
+    }
+
+    /// Afterwards whoever had taken it may have gone: a worker that shuts down consumes nothing.
+    #[test]
+    fn a_running_status_counts_where_nothing_waits_any_more() {
+        use crate::diagnosis::Stage;
+        use crate::timeline::Source;
+        let entered = |ready: u64| {
+            let scene = Scene::new().given().blind(Source::Firehose);
+            let scene = scene.row("RUNNING").depth("default", ready, 0);
+            let stages = scene.end(crate::timeline::Ended::Looked).verdict().stages;
+            let mut found = stages.iter().filter(|reached| reached.stage == Stage::Entered);
+            found.next().and_then(|reached| reached.reached)
+        };
+        assert_eq!(entered(0), Some(true));
+        assert_ne!(entered(1), Some(true));
+    }
+
+    /// The last run of a task whose id the application chose is over, and a message waits that nobody takes.
+    #[test]
+    fn what_is_over_may_wait_again_under_its_id() {
+        use crate::timeline::{Ended, EventKind, Level, Source};
+        let looked = |ready: u64, consumers: u64| {
+            let id = "rcpt:daily";
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+                setup.table = Some("celery_taskmeta".into());
+                setup.post_mortem = true;
+                setup.failed = vec!["FAILURE".into()];
+            });
+            let scene = scene.see(Source::Api, EventKind::Given { task_id: id.into() });
+            let text = format!(
+                "Task print/receipt[{id}] raised unexpected: OSError('jam')\nTraceback (most recent call last):\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 883, in __protected_call__\n    return self.run(*args, **kwargs)\n  File \"/app/printing.py\", line 24, in receipt\nOSError: jam"
+            );
+            let scene = scene
+                .from_before(5)
+                .plain(Some(Level::Error), &text)
+                .from_now_on();
+            scene
+                .row("FAILURE")
+                .depth("celery", ready, consumers)
+                .end(Ended::Looked)
+                .cause()
+        };
+        assert_eq!(looked(0, 1), "likely actor-raised");
+        assert_eq!(looked(1, 1), "likely actor-raised", "it is taken");
+        assert_eq!(looked(1, 0), "possible actor-raised");
     }
 
     /// It said nothing and wrote nothing: a thread of its own may do both later.

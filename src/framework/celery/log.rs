@@ -53,6 +53,13 @@ macro_rules! task {
     };
 }
 
+/// A line that begins with this, or, in an application's own format, with what names Celery's logger.
+macro_rules! own {
+    ($text:literal) => {
+        concat!(r"^(?:.*\bcelery\.[\w.]+\b\W*)?", $text)
+    };
+}
+
 /// Every line a diagnosis uses. The first that matches wins.
 const LINES: &[(&str, LineMeaning)] = &[
     (r"^ ?-{10,} \S+@\S+ v\d", |_| LogEvent::BootingUp),
@@ -68,7 +75,7 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"^While trying to load the module \S+ the following error occurred",
         |_| LogEvent::ImportFailed,
     ),
-    (r"^Connected to (\w+://\S+)$", |c| LogEvent::Connected {
+    (own!(r"Connected to (\w+://\S+)$"), |c| LogEvent::Connected {
         url: group(c, 1),
     }),
     (
@@ -94,17 +101,17 @@ const LINES: &[(&str, LineMeaning)] = &[
     (task!("Discarding revoked task: ", ""), |c| LogEvent::Discarded {
         id: group(c, 2),
     }),
-    (r"^Terminating (\S+) \((?:Signals\.)?\w+\)$", |c| {
+    (own!(r"Terminating (\S+) \((?:Signals\.)?\w+\)$"), |c| {
         LogEvent::Terminating { id: group(c, 1) }
     }),
-    (r"^Tasks flagged as revoked: (.+)$", |c| LogEvent::Revoked {
+    (own!(r"Tasks flagged as revoked: (.+)$"), |c| LogEvent::Revoked {
         ids: group(c, 1).split(", ").map(str::to_owned).collect(),
     }),
     (
         r"pidbox command error: NotImplementedError\(.*does not implement kill_job",
         |_| LogEvent::CannotTerminate,
     ),
-    (r"^Trying again in [\d.]+ seconds", |_| {
+    (own!(r"Trying again in [\d.]+ seconds"), |_| {
         LogEvent::RestartingConsumer
     }),
     // It is no start: an ETA, a rate limit or busy children may still be before it.
@@ -311,6 +318,20 @@ mod tests {
     fn every_pattern_compiles() {
         assert!(READER.is_some() && OF.is_some() && BY.is_some() && HEADER.is_some());
         assert!(OF_SPACED.is_some() && BY_SPACED.is_some());
+    }
+
+    /// With whatever stands before them, as long as that names the logger.
+    #[test]
+    fn lines_in_a_format_of_the_applications_own() {
+        let read = |text: &str| (LOG.read)(text, None, None);
+        let before = "17:48:19|16091|INFO|celery.worker.control|";
+        let terminating = format!("Terminating {ID} (15)");
+        let expected = Some(LogEvent::Terminating { id: ID.into() });
+        assert_eq!(read(&terminating), expected);
+        assert_eq!(read(&format!("{before}{terminating}")), expected);
+        assert_eq!(read(&format!("17:48:19|INFO|app.pool|{terminating}")), None);
+        let flagged = format!("{before}Tasks flagged as revoked: {ID}");
+        assert_eq!(read(&flagged), Some(LogEvent::Revoked { ids: vec![ID.into()] }));
     }
 
     /// Lines of Celery 5.7.0 and 5.4.0.

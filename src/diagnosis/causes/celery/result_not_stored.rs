@@ -191,4 +191,25 @@ mod tests {
         );
         assert_ne!(named.silence().answer(&CAUSE), "not applicable");
     }
+
+    /// What cannot be encoded was returned.
+    #[test]
+    fn what_was_returned_shows_that_it_ran() {
+        let failed = |what: &str| {
+            let text = format!(
+                "Task shop.tasks.fulfil[{OURS}] raised unexpected: EncodeError(TypeError('Object of type {what} is not JSON serializable'))"
+            );
+            let below = "Traceback (most recent call last):\n  File \"/v/lib/python3.11/site-packages/celery/app/trace.py\", line 606, in trace_task\n    task.backend.mark_as_done(\n  File \"/v/lib/python3.11/site-packages/celery/backends/base.py\", line 294, in mark_as_done\nkombu.exceptions.EncodeError: no";
+            let scene = by_the_child(CeleryScene::received(), &text, Some(below.into()));
+            let verdict = scene.silence().verdict();
+            (verdict.cause.map(|cause| cause.id), verdict.scenario)
+        };
+        let id = Some(CAUSE.id.to_owned());
+        assert_eq!(failed("socket"), (id.clone(), Some(Scenario::A)));
+        assert_eq!(
+            failed("generator"),
+            (id, Some(Scenario::B)),
+            "not a line of it runs"
+        );
+    }
 }
