@@ -1,5 +1,7 @@
 //! What a cause's answer is worth: by the sources that see, the premises that are proved, and what speaks against it.
 
+use std::collections::BTreeSet;
+
 use super::choice::Candidate;
 use super::premises::{EventId, Premise, State};
 use super::{Answer, Cause, Certainty, Stage, Story, Undecided, consistency};
@@ -97,9 +99,12 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
             best = Some((assumed, proof.evidence.clone()));
         }
     }
-    let Some((assumed, evidence)) = best else {
+    let Some((assumed, mut evidence)) = best else {
         return Answer::NotApplicable;
     };
+    // One look may show two things.
+    let mut seen = BTreeSet::new();
+    evidence.retain(|n| seen.insert(*n));
     // A message waits that may be the task's, sent again.
     let is_sent_again = assumed.contains(&Premise::OnlyMessage) && story.may_wait_again();
     let most = match assumed.len() {

@@ -284,7 +284,6 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     let mut same_thread = false;
     let place = stacks::own_frame(story, pid).map(|frame| {
         same_thread = thread.is_some() && stacks::thread_of(story, frame.n, &frame) == thread;
-        evidence.retain(|n| *n != frame.n);
         evidence.push(frame.n);
         format!(": {frame}")
     });

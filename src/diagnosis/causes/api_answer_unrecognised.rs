@@ -55,7 +55,10 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         [n],
     );
-    let answer = answer.case(GROUP, false).case(TICKET, false).case(ERROR, is_error);
+    let answer = answer
+        .case(GROUP, false)
+        .case(TICKET, false)
+        .case(ERROR, is_error);
     api::unless_its_message_comes(story, answer)
 }
 

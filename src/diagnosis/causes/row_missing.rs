@@ -19,13 +19,17 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
-/// A look of ours or of the API's found it.
+/// A look of ours or of the API's found it, or none of this id is to be expected.
 fn was_there(story: &Story<'_>) -> Option<Answer> {
     if let Some((said, gone)) = story.lost_to_the_api() {
         return Some(Answer::ruled_out(
             "the API had read the row before",
             [said.n, gone.n],
         ));
+    }
+    if let Some(sent) = story.answered_with_another_id() {
+        let text = "no result is stored under the id that the API answered";
+        return Some(Answer::ruled_out(text, [sent.n]));
     }
     let there = story.rows().iter().find(|row| row.present)?;
     Some(match story.row_gone() {
@@ -54,9 +58,6 @@ fn check(story: &Story<'_>) -> Answer {
             "a result has no row before its task has ended, and this one is not sent yet",
             [before.passage.n],
         );
-    }
-    if let Some(sent) = story.answered_with_another_id() {
-        return Answer::ruled_out("no result is stored under the id that the API answered", [sent.n]);
     }
     if !entered && story.keeps_results() {
         return Answer::ruled_out("a result has no row before its task has begun", [n]);

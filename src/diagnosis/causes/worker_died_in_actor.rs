@@ -40,13 +40,10 @@ const LOST: &str = "its message did not come back";
 fn died(story: &Story<'_>) -> Answer {
     if let Some(told) = story.died_in_actor() {
         let again = story.deliveries().filter(|passage| passage.redelivered).count();
+        let times = counted(again as u64, "time", "times");
         let text = match again {
             0 => told.line.text.clone(),
-            count => format!(
-                "{} The message came back {}",
-                told.line.text,
-                counted(count as u64, "time", "times")
-            ),
+            _ => format!("{} The message came back {times}", told.line.text),
         };
         let text = format!("the worker process died {}: {text}", story.died_doing());
         let (text, evidence, linger_ms) = match memory::killed_with(story, &told) {
@@ -67,7 +64,7 @@ fn died(story: &Story<'_>) -> Answer {
         // A child that had nothing in hand dies with the same line.
         let pending = story.lost_a_job(&told).is_none();
         let others = others_in_hand(story, &told, pid);
-        let beside = handed_out_beside(story, &told);
+        let beside = story.handed_out_beside(&told);
         let answer = match others.first() {
             None if beside > 0 && !story.was_surely_entered() => {
                 let text = format!(
@@ -106,8 +103,7 @@ fn died(story: &Story<'_>) -> Answer {
             _ => answer,
         };
         // Whoever was handed it again may end it well; one that dies each time does not.
-        let is_begun_again = again == 1 && story.deliveries().last().is_some_and(|last| last.redelivered);
-        return match (again > 0 || would_show) && !pending && !is_begun_again {
+        return match (again > 1 || would_show && again == 0) && !pending {
             true => answer.terminal_after(linger_ms),
             false => answer,
         };
@@ -211,30 +207,6 @@ fn others_in_hand<'a>(story: &Story<'a>, died: &WorkerLine<'_>, pid: Option<i32>
     let mut others = workers::running_before(story, died.n);
     others.retain(|other| in_that_process(other.n));
     others
-}
-
-/// Messages that the same connection was handed before the death, and that no line says the end of.
-fn handed_out_beside(story: &Story<'_>, died: &WorkerLine<'_>) -> u64 {
-    let Some(ours) = story.deliveries().last() else {
-        return 0;
-    };
-    let is_settled = |id: &str| {
-        let mut lines = story.worker_lines().iter();
-        lines.any(|told| told.settles() && told.message_id() == Some(id))
-    };
-    let others = story.timeline.events.iter().filter(|event| match &event.kind {
-        EventKind::Deliver {
-            connection, message, ..
-        } => {
-            let id = message.message_id.as_deref().unwrap_or_default();
-            *connection == ours.connection
-                && event.at_ms <= died.at_ms
-                && !story.is_my_message(id)
-                && !is_settled(id)
-        }
-        _ => false,
-    });
-    others.count() as u64
 }
 
 /// Where nothing acknowledges the end of a run: this process had not come to it, by the worker's count of its

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::stacks::{Dump, Thread};
+use super::stacks::{self, Dump, Thread};
 use super::{Story, control};
 use crate::framework::{LogEvent, StackShape, function_of};
 use crate::timeline::Frame;
@@ -59,6 +59,18 @@ impl<'a> Callers<'a> {
             false => Some(Runs::Unknown),
         }
     }
+}
+
+/// A worker thread stands in a task's function that may be this one's.
+pub(in crate::diagnosis) fn one_may_run_it(story: &Story<'_>) -> bool {
+    let callers = Callers::of(story);
+    let may_be = |whose: Runs| whose != Runs::Anothers;
+    stacks::family(story, None).any(|thread| thread.is_still() && callers.runs(thread).is_some_and(may_be))
+}
+
+/// It is in the call of the task's function, or of the child that has the task.
+pub(in crate::diagnosis) fn runs_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
+    Callers::of(story).runs(thread) == Some(Runs::Ours)
 }
 
 /// A child runs one task at a time. A task may be called otherwise than its function, or be a class.

@@ -105,6 +105,30 @@ impl<'a> Story<'a> {
         Some([row.n, lost.n])
     }
 
+    /// Messages that the same connection was handed before the death, and that no line says the end of.
+    pub(in crate::diagnosis) fn handed_out_beside(&self, died: &WorkerLine<'_>) -> u64 {
+        let Some(ours) = self.deliveries().last() else {
+            return 0;
+        };
+        let is_settled = |id: &str| {
+            let mut lines = self.worker_lines().iter();
+            lines.any(|told| told.settles() && told.message_id() == Some(id))
+        };
+        let others = self.timeline.events.iter().filter(|event| match &event.kind {
+            EventKind::Deliver {
+                connection, message, ..
+            } => {
+                let id = message.message_id.as_deref().unwrap_or_default();
+                *connection == ours.connection
+                    && event.at_ms <= died.at_ms
+                    && !self.is_my_message(id)
+                    && !is_settled(id)
+            }
+            _ => false,
+        });
+        others.count() as u64
+    }
+
     /// By the worker's own word the task runs later on, without having come again.
     fn runs_after(&self, died: &WorkerLine<'a>) -> bool {
         let came_again = self.deliveries().any(|passage| passage.at_ms > died.at_ms);

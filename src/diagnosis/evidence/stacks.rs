@@ -1,6 +1,7 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
 use super::callers::{Callers, Runs};
+pub(in crate::diagnosis) use super::callers::{one_may_run_it, runs_ours};
 use super::{Fact, Raised, Story, connections, workers};
 use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
@@ -288,7 +289,7 @@ pub(in crate::diagnosis) fn pids_of(story: &Story<'_>, pid: i32) -> Vec<i32> {
 
 /// Their threads. Where the process is not known it is one of the watched worker's, if any of these is seen: another
 /// system of this machine may run the same code.
-fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Thread<'a>> {
+pub(super) fn family<'a>(story: &Story<'a>, pid: Option<i32>) -> impl Iterator<Item = Thread<'a>> {
     let pids = match pid {
         Some(pid) => Some(pids_of(story, pid)),
         None => {
@@ -316,18 +317,6 @@ pub(in crate::diagnosis) fn innermost_own(story: &Story<'_>, thread: Thread<'_>)
 /// Where children of one worker run several messages, the function below the call says whose it may be.
 pub(in crate::diagnosis) fn may_run_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
     story.acknowledges_after_the_run() || runs_ours(story, thread)
-}
-
-/// A worker thread stands in a task's function that may be this one's.
-pub(in crate::diagnosis) fn one_may_run_it(story: &Story<'_>) -> bool {
-    let callers = Callers::of(story);
-    let may_be = |whose: Runs| whose != Runs::Anothers;
-    family(story, None).any(|thread| thread.is_still() && callers.runs(thread).is_some_and(may_be))
-}
-
-/// It is in the call of the task's function, or of the child that has the task.
-pub(in crate::diagnosis) fn runs_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
-    Callers::of(story).runs(thread) == Some(Runs::Ours)
 }
 
 /// The threads of the process as they were seen last.
