@@ -7,6 +7,7 @@ mod actors;
 mod again;
 pub(in crate::diagnosis) mod answers;
 pub(in crate::diagnosis) mod api;
+pub(in crate::diagnosis) mod api_tracebacks;
 mod attempts;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod busy;

@@ -167,13 +167,19 @@ fn anothers(run: &Run) -> Option<Run> {
 /// Another request fails at the same time, and its traceback is the first in the API's log: one that could not
 /// send, for the same path or for another.
 pub fn another_request_fails(run: &Run) -> Vec<Wild> {
-    let failing = ["same path", "another path"]
-        .into_iter()
-        .filter_map(|case| Some(wild(case, another_fails(run, case == "same path")?)));
+    let cases = [
+        ("same path", true, false),
+        ("another path", false, false),
+        ("same path, after the answer", true, true),
+    ];
+    let failing = cases.into_iter().filter_map(|(case, same, after)| {
+        let failed = another_fails(run, same, after)?;
+        Some(wild(case, failed))
+    });
     failing.collect()
 }
 
-fn another_fails(run: &Run, at_the_same_path: bool) -> Option<Run> {
+fn another_fails(run: &Run, at_the_same_path: bool, after_the_answer: bool) -> Option<Run> {
     let (submitted, method, path) = run.events().iter().find_map(|event| match &event.kind {
         EventKind::Submitting { method, url } => {
             let behind = url.split_once("://")?.1;
@@ -192,6 +198,14 @@ fn another_fails(run: &Run, at_the_same_path: bool) -> Option<Run> {
     if !is_read {
         return None;
     }
+    let answered = run
+        .events()
+        .iter()
+        .find(|event| matches!(event.kind, EventKind::Answered { .. }));
+    let since = match after_the_answer {
+        true => answered?.at_ms,
+        false => submitted,
+    };
     let path = match at_the_same_path {
         true => path,
         false => "/v1/payments".to_owned(),
@@ -203,7 +217,7 @@ fn another_fails(run: &Run, at_the_same_path: bool) -> Option<Run> {
             traceback: traceback.map(str::to_owned),
             ..LogLine::default()
         };
-        event(submitted + after, Source::ApiLog, EventKind::Line(line))
+        event(since + after, Source::ApiLog, EventKind::Line(line))
     };
     let access = format!("10.0.5.9:40718 - \"{method} {path} HTTP/1.1\" 500");
     let has_access = run.events().iter().any(|event| {

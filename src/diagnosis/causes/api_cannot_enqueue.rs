@@ -1,6 +1,6 @@
 //! The API's publish failed.
 
-use crate::diagnosis::evidence::{Fact, api, broker, stacks};
+use crate::diagnosis::evidence::{Fact, api, api_tracebacks, broker, stacks};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{EventKind, Source};
@@ -34,9 +34,9 @@ fn check(story: &Story<'_>) -> Answer {
     let from_publish = |text: &str| client.cannot_publish(text);
     // A library may log a traceback of its own for each attempt, also for one that a later attempt made good.
     let raised = |text: &str| client.raises(text);
-    let told = api::api_traceback(story, raised);
+    let told = api_tracebacks::of_the_request(story, raised);
     let through_the_framework = told.is_some();
-    let Some(error) = told.or_else(|| api::api_traceback(story, from_publish)) else {
+    let Some(error) = told.or_else(|| api_tracebacks::of_the_request(story, from_publish)) else {
         return Answer::NotApplicable;
     };
     if let Some(answer) = by_its_own_hand(story, &error, raised) {
@@ -48,8 +48,8 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if *swallowed {
         let text = format!("the API could not publish ({exception}), and answered {status} all the same");
-        let names_it = through_the_framework && api::is_of_the_actor(story, error.n);
-        if !names_it && api::is_of_a_failed_request(story, error.n) {
+        let names_it = through_the_framework && api_tracebacks::is_of_the_actor(story, error.n);
+        if !names_it && api_tracebacks::is_of_a_failed_request(story, error.n) {
             let text = format!(
                 "the API could not publish something ({exception}); this request was answered {status}"
             );
@@ -69,7 +69,7 @@ fn check(story: &Story<'_>) -> Answer {
     let text = api::unless_it_sent(story, text, &mut evidence);
     match through_the_framework {
         false => Answer::likely(text, evidence).terminal(),
-        true => api::by_traceback(story, Answer::shown(text, evidence), error.n),
+        true => api_tracebacks::by_traceback(story, Answer::shown(text, evidence), error.n),
     }
 }
 

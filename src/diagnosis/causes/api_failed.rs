@@ -1,7 +1,7 @@
 //! The API failed, and nothing more specific is known.
 
 use crate::diagnosis::evidence::standing::{self, Standing};
-use crate::diagnosis::evidence::{Fact, api, workers};
+use crate::diagnosis::evidence::{Fact, api, api_tracebacks, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
 use crate::timeline::{Role, Source};
@@ -22,7 +22,7 @@ pub(super) const CAUSE: Cause = Cause {
 const HAS_TRACEBACK: &str = "its log has a traceback of this request";
 
 fn check(story: &Story<'_>) -> Answer {
-    let raised = api::api_traceback(story, |_| true).is_some();
+    let raised = api_tracebacks::of_the_request(story, |_| true).is_some();
     failed(story).case(HAS_TRACEBACK, raised)
 }
 
@@ -42,10 +42,10 @@ fn failed(story: &Story<'_>) -> Answer {
             let said = last.map_or(String::new(), |said| format!("; its last line: {said}"));
             return Answer::shown(format!("{text}; it {words}{said}"), evidence).terminal_after(150);
         }
-        return match api::api_traceback(story, |_| true) {
+        return match api_tracebacks::of_the_request(story, |_| true) {
             Some(exception) => {
                 let text = format!("{text}; its log: {exception}");
-                api::by_traceback(story, Answer::shown(text, [n, exception.n]), exception.n)
+                api_tracebacks::by_traceback(story, Answer::shown(text, [n, exception.n]), exception.n)
             }
             None => Answer::likely(text, [n])
                 .would_decide(&[Source::ApiLog])
@@ -56,10 +56,10 @@ fn failed(story: &Story<'_>) -> Answer {
         Some(answer) if answer.status >= 500 => {
             let text = format!("the API answered HTTP {}", answer.status);
             let mut evidence = vec![answer.n];
-            match api::api_traceback(story, |_| true) {
+            match api_tracebacks::of_the_request(story, |_| true) {
                 Some(exception) => {
                     evidence.push(exception.n);
-                    let ran = api::goes_through_a_task(story, exception.n);
+                    let ran = api_tracebacks::goes_through_a_task(story, exception.n);
                     let text = match ran {
                         true => format!(
                             "{text}: {exception}; the task itself ran in the request and raised that: it was called, not sent"
@@ -75,7 +75,7 @@ fn failed(story: &Story<'_>) -> Answer {
                         }
                         None => Answer::shown(text, evidence),
                     };
-                    let answer = api::by_traceback(story, answer, exception.n);
+                    let answer = api_tracebacks::by_traceback(story, answer, exception.n);
                     let answer = match ran {
                         true => answer.scenario(Scenario::A),
                         false => answer,
@@ -250,6 +250,41 @@ mod tests {
         let (named, owner) = raised("ZeroDivisionError: no");
         assert!(!named);
         assert_eq!(owner.first(), Some(&Owner::ApiCode));
+    }
+
+    /// What was caught and logged on the way is not what the request ended in.
+    #[test]
+    fn the_last_traceback_of_the_request_is_the_reason() {
+        let raised = |text: &str| {
+            format!("Traceback (most recent call last):\n  File \"/app/front.py\", line 9, in create\n{text}")
+        };
+        let refused = raised("ConnectionResetError: metrics");
+        let publish = "Traceback (most recent call last):\n  File \"/v/dramatiq/brokers/rabbitmq.py\", line 4, in enqueue\ndramatiq.errors.ConnectionClosed: gone";
+        let scene = |first: &str, last: &str| {
+            Scene::refused(500, "")
+                .api_log("trying again", first)
+                .api_log("POST /tasks failed", last)
+                .api_served("POST /tasks", 500)
+        };
+        for caught in [&refused, publish] {
+            let scene = scene(caught, &raised("KeyError: 'tariff'"));
+            assert_eq!(scene.cause(), "certain api-failed");
+            assert!(scene.summary().contains("KeyError"), "{}", scene.summary());
+        }
+        // Raised again, as it is or as the reason of another one.
+        let chained = format!(
+            "{publish}\n\nThe above exception was the direct cause of the following exception:\n\n{}",
+            raised("RuntimeError: not sent")
+        );
+        for again in [publish, &chained] {
+            assert!(
+                scene(publish, again)
+                    .cause()
+                    .ends_with("certain api-cannot-enqueue"),
+                "{}",
+                scene(publish, again).cause()
+            );
+        }
     }
 
     #[test]

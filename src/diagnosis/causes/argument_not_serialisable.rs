@@ -1,6 +1,6 @@
 //! An argument of the message cannot be encoded as JSON.
 
-use crate::diagnosis::evidence::api;
+use crate::diagnosis::evidence::api_tracebacks;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -38,14 +38,14 @@ fn check(story: &Story<'_>) -> Answer {
         text.contains("is not JSON serializable")
             && story.framework().stack.is_library(&text.replace('\\', "/"))
     };
-    match api::api_traceback(story, from_encoder) {
+    match api_tracebacks::of_the_request(story, from_encoder) {
         Some(exception) => {
             let text = format!(
                 "HTTP {}: {exception} while the message was encoded",
                 answer.status
             );
             let evidence = [answer.n, exception.n];
-            let shown = match answer.status >= 500 || api::is_of_the_actor(story, exception.n) {
+            let shown = match answer.status >= 500 || api_tracebacks::is_of_the_actor(story, exception.n) {
                 true => Answer::shown(text, evidence),
                 // The request went on: it may have been another message of it.
                 false => Answer::likely(
@@ -53,7 +53,7 @@ fn check(story: &Story<'_>) -> Answer {
                     evidence,
                 ),
             };
-            api::by_traceback(story, shown, exception.n)
+            api_tracebacks::by_traceback(story, shown, exception.n)
         }
         None => Answer::NotApplicable,
     }

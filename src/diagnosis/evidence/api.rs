@@ -1,18 +1,16 @@
 //! What the API answered, and what its log says of it.
 
-use std::cell::LazyCell;
 use std::cmp::Reverse;
 
-use super::proofs::RequestLog;
 use super::{Fact, Story, broker, connections, lines};
 use crate::diagnosis::Answer;
-use crate::diagnosis::premises::{EventId, Premise, State};
-use crate::framework::{FrameMatch, contains_token, exception_in, function_of};
+use crate::diagnosis::premises::EventId;
+use crate::framework::exception_in;
 use crate::text;
 use crate::timeline::{CommandEnd, Event, EventKind, Level, LogLine, NoAnswer, Source, TOLD_LATER_MS};
 
 /// A request's line comes so long after its traceback.
-const REQUEST_LOGGED_MS: u64 = 150;
+pub(super) const REQUEST_LOGGED_MS: u64 = 150;
 
 /// Decides, where the answer names no task: but for a moment its message may still be told of.
 pub(in crate::diagnosis) fn unless_its_message_comes(story: &Story<'_>, answer: Answer) -> Answer {
@@ -172,89 +170,6 @@ fn is_a_login(location: &str) -> bool {
     parts().any(|part| matches!(part, "login" | "signin" | "sso" | "auth" | "oauth" | "oauth2"))
 }
 
-/// A traceback in the API's log since the submission that satisfies the question, of this request before any that
-/// may be another's. What is concluded from it is given [`Premise::TracebackIsOurs`].
-pub(in crate::diagnosis) fn api_traceback(
-    story: &Story<'_>,
-    wanted: impl Fn(&str) -> bool,
-) -> Option<Fact<String>> {
-    let log = LazyCell::new(|| RequestLog::of(story));
-    let found = story
-        .timeline
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::Line(line) if event.source == Source::ApiLog && !line.before => {
-                let traceback = line.traceback.as_deref().filter(|text| wanted(text))?;
-                let state = log.is_ours(event.n, event.at_ms, line);
-                let is_proved = matches!(state, State::Proved(_));
-                let fact = Fact::of(event, (line, traceback));
-                (!matches!(state, State::Refuted(_))).then_some((is_proved, fact))
-            }
-            _ => None,
-        });
-    // The first of the best.
-    let (_, best) = found.min_by_key(|(is_proved, fact)| (!is_proved, fact.n))?;
-    let (line, traceback) = best.value;
-    let exception = exception_in(traceback)
-        .filter(|text| !text.is_empty())
-        .unwrap_or_else(|| line.text.clone());
-    Some(best.with(text::excerpt(&exception)))
-}
-
-/// A server speaks so of a request that failed, and ours did not.
-pub(in crate::diagnosis) fn is_of_a_failed_request(story: &Story<'_>, n: EventId) -> bool {
-    let event = story.timeline.event(n);
-    event.is_some_and(|event| match &event.kind {
-        EventKind::Line(line) => RequestLog::of(story).is_anothers(line),
-        _ => false,
-    })
-}
-
-/// The lines of source that the traceback quotes name the task's actor: it is its message that could not be sent, and
-/// no other one of the request.
-pub(in crate::diagnosis) fn is_of_the_actor(story: &Story<'_>, n: EventId) -> bool {
-    let event = story.timeline.event(n);
-    let traceback = event.and_then(|event| match &event.kind {
-        EventKind::Line(line) => line.traceback.as_deref(),
-        _ => None,
-    });
-    let actor = story.timeline.setup.actor.as_deref().map(function_of);
-    actor.zip(traceback).is_some_and(|(actor, traceback)| {
-        let mut quoted = traceback
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("File \""));
-        quoted.any(|line| line.starts_with(' ') && contains_token(line, actor))
-    })
-}
-
-/// The traceback goes through the framework's own call of a task: the API ran it in its request.
-pub(in crate::diagnosis) fn goes_through_a_task(story: &Story<'_>, n: EventId) -> bool {
-    let event = story.timeline.event(n);
-    let traceback = event.and_then(|event| match &event.kind {
-        EventKind::Line(line) => story.framework().traceback(line.traceback.as_deref()?),
-        _ => None,
-    });
-    let shape = &story.framework().stack;
-    traceback.is_some_and(|trace| {
-        let mut frames = trace.frames.iter();
-        frames.any(|frame| {
-            let is = |wanted: FrameMatch| wanted.fits(&frame.file, &frame.function);
-            is(shape.worker_loop) || is(shape.call)
-        })
-    })
-}
-
-/// Decides, if the traceback is this request's: some servers log the request after it, which shows that.
-pub(in crate::diagnosis) fn by_traceback(story: &Story<'_>, answer: Answer, n: EventId) -> Answer {
-    let premise = Premise::TracebackIsOurs(n);
-    let wait_ms = match story.state(&premise) {
-        State::Proved(_) => 0,
-        _ => REQUEST_LOGGED_MS,
-    };
-    answer.given([premise]).terminal_after(wait_ms)
-}
-
 /// What the application itself says of the task in the API's log, to stand at the end of a sentence, and
 /// the lines. A line that only tells of a request, as access logs do, is none.
 pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<u32>)> {
@@ -305,6 +220,19 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
         format!("; of this task its log says{only} {}", said.join(" and ")),
         lines,
     ))
+}
+
+/// A line of its log that is about the task, and no word of success: it did something else with it than usual.
+pub(in crate::diagnosis) fn warned_of_the_task(story: &Story<'_>) -> Option<EventId> {
+    let since = story.submitted_at()?;
+    story.find(|event| match &event.kind {
+        EventKind::Line(line) => {
+            let is_of_the_run = event.source == Source::ApiLog && event.at_ms >= since && !line.before;
+            let warns = line.carries_task_id && line.level >= Some(Level::Warning) && !is_access(&line.text);
+            (is_of_the_run && warns).then_some(event.n)
+        }
+        _ => None,
+    })
 }
 
 /// More are not read.

@@ -1,7 +1,7 @@
 //! The API sends where Celery sends when nothing has told it of a broker.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{Fact, api, workers};
+use crate::diagnosis::evidence::{Fact, api_tracebacks, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::celery::DEFAULT_BROKER as DEFAULT;
 use crate::timeline::environment::{Environment, Variable};
@@ -91,7 +91,7 @@ fn connected(story: &Story<'_>, process: Fact<&Process>) -> Option<Answer> {
 /// Nobody listens where it sends, and the configured broker is there.
 fn refused(story: &Story<'_>) -> Answer {
     let is_refusal = |text: &str| text.contains("/kombu/") && text.contains("[Errno 111]");
-    let Some(error) = api::api_traceback(story, is_refusal) else {
+    let Some(error) = api_tracebacks::of_the_request(story, is_refusal) else {
         return Answer::NotApplicable;
     };
     let there = story.depths_since(story.queue());

@@ -1,7 +1,7 @@
 //! Sending fails although the broker is fine: before it publishes, the API opens the store of results.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{api, broker};
+use crate::diagnosis::evidence::{api_tracebacks, broker};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
@@ -19,7 +19,7 @@ pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(error) = api::api_traceback(story, fails_before_the_publish) else {
+    let Some(error) = api_tracebacks::of_the_request(story, fails_before_the_publish) else {
         return Answer::NotApplicable;
     };
     if let Some(passage) = story.publishes().first() {
@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     match story.answer() {
         Some(answer) if answer.status >= 500 => {
             let text = format!("HTTP {}: {text}", answer.status);
-            api::by_traceback(story, Answer::shown(text, [answer.n, error.n]), error.n)
+            api_tracebacks::by_traceback(story, Answer::shown(text, [answer.n, error.n]), error.n)
         }
         // It swallowed the error, and may send by another way.
         Some(answer) if answer.status < 300 => {
