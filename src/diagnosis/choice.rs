@@ -238,9 +238,15 @@ fn subjects<'a>(story: &Story<'a>, evidence: &[u32]) -> BTreeSet<Subject<'a>> {
             EventKind::Publish { message, .. } => {
                 found.extend(message.message_id.as_deref().map(of_message));
             }
-            EventKind::Deliver { message, queue, .. } => {
+            EventKind::Deliver {
+                message,
+                queue,
+                connection,
+                ..
+            } => {
                 found.insert(Subject::Queue(queue));
                 found.extend(message.message_id.as_deref().map(of_message));
+                found.extend(story.peer(connection).map(|peer| Subject::Process(peer.value)));
             }
             EventKind::Consumers { consumers } => {
                 let ours = consumers

@@ -14,7 +14,8 @@ pub(super) const CAUSE: Cause = Cause {
     id: "actor-still-running",
     keeps_from: &[Stage::Finished],
     owner: &[Owner::WorkerCode],
-    explains: &["workers-busy", "waiting-in-worker", "worker-blocked", "backlog"],
+    // Where the queue moves, it is such threads that move it.
+    explains: &["workers-busy", "waiting-in-worker", "worker-blocked"],
     needs: &[],
     general: true,
     stand: Stand::Hangs,

@@ -84,7 +84,7 @@ fn check(story: &Story<'_>) -> Answer {
             );
             return Answer::likely(text, evidence);
         }
-        _ => format!("{line}: it should start within {turn}"),
+        _ => format!("{line}: at that rate its turn comes within {turn}"),
     };
     match overtaken {
         Some(n) => {
@@ -153,6 +153,39 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "possible");
     }
 
+    /// A pause that is far longer than those before it: a worker that stands is no queue that moves.
+    #[test]
+    fn one_that_has_just_come_to_a_stop_is_a_near_miss() {
+        let until = |last: usize| {
+            let ids: Vec<String> = (0..last).map(|at| format!("o-{at}")).collect();
+            let others: Vec<(&str, f64)> = ids
+                .iter()
+                .enumerate()
+                .map(|(at, id)| (id.as_str(), 300.0 * (at + 1) as f64))
+                .collect();
+            behind(&others).silence().answer(&CAUSE)
+        };
+        assert_eq!(until(20), "not applicable");
+        assert_eq!(until(32), "certain");
+    }
+
+    /// Who is handed messages and stands is the reason, however the others went on.
+    #[test]
+    fn a_full_pipe_of_the_worker_explains_it() {
+        let scene = behind(&[("a", 1000.0), ("b", 5000.0), ("c", 9000.0)])
+            .peer(WORKER, 101)
+            .process(101, 100, "python dramatiq -v app", |process| {
+                process.pipe_write = Some(3);
+            })
+            .stack(
+                101,
+                "Thread-2",
+                &[("StreamHandler.flush", "/usr/lib/python3.11/logging/__init__.py")],
+            );
+        assert_eq!(scene.clone().silence().answer(&CAUSE), "certain");
+        assert!(scene.silence().cause().ends_with("worker-log-pipe-full"));
+    }
+
     #[test]
     fn a_queue_that_has_come_to_a_stop_is_a_near_miss() {
         assert_eq!(
@@ -175,9 +208,9 @@ mod tests {
             scene.silence()
         };
         assert_eq!(with(500).answer(&CAUSE), "not applicable");
-        assert!(!with(500).summary().contains("should start"));
+        assert!(!with(500).summary().contains("its turn comes"));
         assert_eq!(with(30_000).answer(&CAUSE), "likely");
-        assert!(!with(30_000).summary().contains("should start"));
+        assert!(with(30_000).summary().contains("throws it away"));
         assert_eq!(with(900_000).answer(&CAUSE), "certain");
     }
 

@@ -88,10 +88,17 @@ fn check(story: &Story<'_>) -> Answer {
             .worker_lines()
             .iter()
             .any(|told| told.pid == Some(process.pid) && !told.line.before);
+        // Where it is the master that writes for its children, it is they who take the messages.
+        let children = story.all_processes().filter(|child| child.ppid == process.pid);
+        let mut evidence = vec![event.n];
+        evidence.extend(children.map(|child| child.n));
         return match stands_in_write(story, process.pid) {
-            _ if wrote => Answer::possible(text, [event.n]),
-            Some(stack) => Answer::shown(text, [event.n, stack]),
-            None => Answer::likely(text, [event.n]),
+            _ if wrote => Answer::possible(text, evidence),
+            Some(stack) => {
+                evidence.push(stack);
+                Answer::shown(text, evidence)
+            }
+            None => Answer::likely(text, evidence),
         };
     }
     Answer::NotApplicable

@@ -1,6 +1,6 @@
 //! Whether a queue still holds what was put on it: only a look after that event says so.
 
-use super::{Depth, Info, Story, Transfer};
+use super::{Depth, Fact, Info, Story, Transfer};
 use crate::timeline::{Event, EventKind, Source};
 
 /// What the looks at a queue since a moment show.
@@ -131,21 +131,34 @@ pub(in crate::diagnosis) fn sent_behind<'s>(story: &Story<'s>, passage: &Transfe
     story.timeline.events.iter().filter(is_behind).collect()
 }
 
-/// Other messages were delivered in the second half of the time since ours was sent. One that comes
-/// again is no progress.
+/// Other messages were delivered in the second half of the time since ours was sent, and the pause since the last one is
+/// not far longer than any before. One that comes again is no progress.
 pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
     let sent = story.published()?.at_ms;
     let end = story.depths(story.queue()).last()?.at_ms;
     let half = sent + (end - sent) / 2.0;
-    story.find_last(|event| match &event.kind {
-        EventKind::Deliver {
+    let (mut last, mut longest) = (Fact::new(0, sent, ()), 0.0_f64);
+    for event in &story.timeline.events {
+        if let EventKind::Deliver {
             queue,
             redelivered: false,
             ..
-        } if queue == story.queue() && event.at_ms >= half => Some(event.n),
-        _ => None,
-    })
+        } = &event.kind
+            && queue == story.queue()
+            && event.at_ms > sent
+        {
+            longest = longest.max(event.at_ms - last.at_ms);
+            last = Fact::of(event, ());
+        }
+    }
+    let stands = end - last.at_ms > (STANDS_AFTER_PAUSES * longest).max(STANDS_AFTER_MS);
+    (last.n > 0 && last.at_ms >= half && !stands).then_some(last.n)
 }
+
+/// So much longer than any pause before it is no pause of a queue that moves, ...
+const STANDS_AFTER_PAUSES: f64 = 3.0;
+/// ... if it is longer than this.
+const STANDS_AFTER_MS: f64 = 500.0;
 
 #[cfg(test)]
 mod tests {
