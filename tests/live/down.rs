@@ -21,6 +21,8 @@ fn queue_whose_node_is_down() {
     let mut alone = alone();
     let home = alone.cluster.names[1].clone();
     let mut stack = Stack::clustered(alone.cluster.from(0), "queue-down");
+    // A quorum queue outlives a node.
+    stack.default_queue_type("classic");
     let worker = at(&stack, 1, healthy());
     let first = stack.worker(worker);
     start_api(&mut stack, 0, &[]);

@@ -68,6 +68,12 @@ impl Stack {
         stack
     }
 
+    /// For a test of what exists for queues of one type only.
+    pub fn default_queue_type(&self, kind: &str) {
+        let vhost = json!({ "default_queue_type": kind });
+        self.brokers[0].manage("PUT", &format!("vhosts/{}", self.id), Some(vhost));
+    }
+
     fn on(brokers: Vec<Broker>, name: &str, dramatiq: Dramatiq) -> Self {
         let place = Place::take();
         let lab = Lab::get();

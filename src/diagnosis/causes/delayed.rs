@@ -1,7 +1,7 @@
 //! The message waits for its time.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{PutOff, broker, control, limits, retries};
+use crate::diagnosis::evidence::{PutOff, Transfer, broker, control, limits, retries};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::Delays;
@@ -113,14 +113,7 @@ fn check(story: &Story<'_>) -> Answer {
     let left = units::span(left);
     if story.framework().delays == Delays::InWorker && passage.queue == story.queue() {
         // Workers take it at once, and keep it until its time comes.
-        let held = story.deliveries().last().filter(|delivered| {
-            let peer = story.peer(delivered.connection).map(|peer| peer.value);
-            let nobody = story.depths(passage.queue).last();
-            holding::came_back(story).is_none()
-                && peer.is_none_or(|pid| story.gone(pid).is_none())
-                && !nobody.is_some_and(|depth| depth.consumers == 0 && depth.at_ms > delivered.at_ms)
-        });
-        if let Some(delivered) = held {
+        if let Some(delivered) = in_hand(story, passage) {
             let text =
                 format!("published with a delay: it waits in the hands of a worker for another {left}");
             return Answer::shown(text, [passage.n, delivered.n]);
@@ -158,21 +151,43 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [passage.n, n],
         ),
-        Holds::Unseen => Answer::likely(
-            format!(
-                "published with a delay to `{}`, due in {left}; whether it still waits there was not seen",
-                passage.queue
+        Holds::Unseen => match in_hand(story, passage) {
+            Some(delivered) => Answer::shown(
+                format!(
+                    "published with a delay to `{}`: a worker holds it from there for another {left}",
+                    passage.queue
+                ),
+                [passage.n, delivered.n],
             ),
-            [passage.n],
-        )
-        .would_decide(&[Source::Queue, Source::Management]),
+            None => Answer::likely(
+                format!(
+                    "published with a delay to `{}`, due in {left}; whether it still waits there was not seen",
+                    passage.queue
+                ),
+                [passage.n],
+            )
+            .would_decide(&[Source::Queue, Source::Management]),
+        },
     }
+}
+
+/// Whoever was handed it lives, consumes, and has not given it back.
+fn in_hand<'s, 'a>(story: &'s Story<'a>, passage: &Transfer<'a>) -> Option<&'s Transfer<'a>> {
+    let delivered = story.deliveries_from(passage.queue).last()?;
+    let peer = story.peer(delivered.connection).map(|peer| peer.value);
+    let nobody = story.depths(passage.queue).last();
+    let is_held = delivered.at_ms >= passage.at_ms
+        && holding::came_back(story).is_none()
+        && peer.is_none_or(|pid| story.gone(pid).is_none())
+        && !nobody.is_some_and(|depth| depth.consumers == 0 && depth.at_ms > delivered.at_ms);
+    is_held.then_some(delivered)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{API, Scene, delayed};
+    use crate::diagnosis::testing::{API, Scene, WORKER, delayed};
+    use crate::timeline::EventKind;
     use serde_json::json;
 
     #[test]
@@ -183,7 +198,23 @@ mod tests {
         assert_eq!(held.silence().cause(), "certain delayed");
         // In hand of a worker, or gone: nobody looked.
         let unseen = delayed(60_000).depth("default", 0, 1).depth("default.DQ", 0, 1);
-        assert_eq!(unseen.silence().cause(), "likely delayed");
+        assert_eq!(unseen.clone().silence().cause(), "likely delayed");
+        // A worker was handed it: as long as that one lives, it has it.
+        let handing_over = || EventKind::Deliver {
+            queue: "default.DQ".into(),
+            connection: WORKER.into(),
+            redelivered: false,
+            message: Scene::message("m-1"),
+        };
+        let handed = || {
+            unseen
+                .clone()
+                .at(300.0)
+                .see(Source::Firehose, handing_over())
+                .peer(WORKER, 101)
+        };
+        assert_eq!(handed().silence().cause(), "certain delayed");
+        assert_eq!(handed().gone(101).silence().cause(), "likely delayed");
     }
 
     /// The message says its time without an offset, which is read as none; the worker has read it.
@@ -254,7 +285,6 @@ mod tests {
     #[test]
     fn in_nobodys_hands_any_more_is_a_near_miss() {
         use crate::diagnosis::causes::celery::scenes::CeleryScene;
-        use crate::timeline::EventKind;
         let with_eta = || {
             let mut scene = CeleryScene::received();
             let due = scene.timeline.zero_ms() as i64 + 600_000;

@@ -314,7 +314,10 @@ fn by_somebody(answer: Answer, container: &str) -> Answer {
 fn waiting(story: &Story<'_>) -> Option<u32> {
     let mut infos = story.infos(story.queue()).rev();
     let waits = infos.find(|info| info.ready.unwrap_or(0) + info.unacked.unwrap_or(0) > 0);
-    waits.map(|info| info.n)
+    // The listing of a quorum queue is seconds late.
+    let depths = story.depths_since(story.queue());
+    let waits = waits.map(|info| info.n);
+    waits.or_else(|| depths.last().filter(|depth| depth.ready > 0).map(|depth| depth.n))
 }
 
 #[cfg(test)]

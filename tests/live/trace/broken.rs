@@ -23,7 +23,12 @@ fn switch_tracing(stack: &Stack, on: bool) {
         .flatten()
         .filter_map(Json::as_str)
         .collect();
-    let wanted = json!({ "tracing": on, "description": vhost["description"], "tags": tags.join(",") });
+    let wanted = json!({
+        "tracing": on,
+        "description": vhost["description"],
+        "tags": tags.join(","),
+        "default_queue_type": vhost["default_queue_type"],
+    });
     until("tracing is switched", || {
         Lab::get().manage("PUT", &format!("vhosts/{}", stack.id), Some(wanted.clone()));
         stack.traces() == on
