@@ -3,7 +3,7 @@
 use super::message_too_old::skipped_for_its_age;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{self, LogEvent};
-use crate::timeline::Source;
+use crate::timeline::{Source, TOLD_LATER_MS};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "message-skipped",
@@ -31,7 +31,9 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::Skipped { .. })) {
         let text = format!("a middleware skipped it: {}", told.line.text);
-        let answer = match story.sent_on() {
+        let copy = story.sent_on().copied();
+        let copy = copy.or_else(|| story.put_off().map(|put_off| put_off.passage));
+        let answer = match copy {
             // It comes again: nothing is lost, and nothing decided.
             Some(copy) => Answer::shown(
                 format!(
@@ -40,17 +42,13 @@ fn check(story: &Story<'_>) -> Answer {
                 ),
                 [told.n, copy.n],
             ),
-            None => match may_be_of_another(story) {
-                None => Answer::shown(text, [told.n]).gone().terminal(),
-                Some(held) => Answer::possible(
-                    format!(
-                        "{text}; a message of `{}` is not acknowledged: this task may have two, and the other one be at work",
-                        story.queue()
-                    ),
-                    [told.n, held],
-                )
-                .may_have_begun(),
-            },
+            None if story.may_go_on_in_another() => Answer::possible(
+                format!("{text}; this task may have two messages, and the other one wait, or be at work"),
+                [told.n],
+            )
+            .may_have_begun(),
+            // What the hook has sent is told of a moment later.
+            None => Answer::shown(text, [told.n]).gone().terminal_after(TOLD_LATER_MS),
         };
         return answer.case(BY_SKIPPING, true).case(BY_FAILING, false);
     }
@@ -82,19 +80,10 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// Afterwards, of a message that the line does not name: one of the queue is still in a worker's hands.
-fn may_be_of_another(story: &Story<'_>) -> Option<u32> {
-    let is_named = story.line(|mark| mark.message_id().is_some()).is_some();
-    let last = story.infos(story.queue()).last();
-    let held = last.filter(|info| info.unacked.is_some_and(|unacked| unacked > 0));
-    held.filter(|_| story.post_mortem() && !is_named)
-        .map(|info| info.n)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{Scene, WORKER};
 
     /// A quiet worker's line names no message, and one is at work.
     #[test]
@@ -151,7 +140,7 @@ mod tests {
             let scene = Scene::received();
             let scene = match later {
                 true => scene
-                    .publish_as("default.DQ", crate::diagnosis::testing::WORKER, copy)
+                    .publish_as("default.DQ", WORKER, copy)
                     .depth("default.DQ", 1, 1),
                 false => scene,
             };
@@ -174,5 +163,28 @@ mod tests {
             lost.verdict().message.and_then(|message| message.lost),
             Some(true)
         );
+    }
+
+    /// A hook that sends the task again in a message of its own, and skips this one.
+    #[test]
+    fn a_copy_with_an_id_of_its_own_is_no_loss() {
+        let skipped = |change: fn(&mut crate::framework::Message)| {
+            let mut copy = Scene::message("m-2");
+            copy.eta_ms = copy.timestamp_ms.map(|at| at + 60_000);
+            change(&mut copy);
+            Scene::received()
+                .publish_as("default.DQ", WORKER, copy)
+                .warning("dramatiq.worker.WorkerThread", SKIPPED)
+                .acked("m-1")
+        };
+        let lost = |scene: &Scene| scene.verdict().message.and_then(|message| message.lost);
+        let put_off = skipped(|_| {});
+        assert!(put_off.summary().contains("comes again"), "{}", put_off.summary());
+        assert_ne!(lost(&put_off), Some(true));
+        // At once, and for whom is not known.
+        let at_once = skipped(|copy| copy.eta_ms = None);
+        assert_eq!(at_once.answer(&CAUSE), "possible");
+        let another = skipped(|copy| copy.carries_task_id = false);
+        assert_eq!(another.answer(&CAUSE), "certain");
     }
 }

@@ -126,8 +126,18 @@ fn look(story: &Story<'_>) -> Answer {
     } else if unlisted || api.iter().any(|process| !process.sockets_seen) {
         Answer::cannot_tell(&[Source::Management])
     } else {
-        Answer::NotApplicable
+        never_connected(story).unwrap_or(Answer::NotApplicable)
     }
+}
+
+/// The API has no connection, and its log warned of the task.
+fn never_connected(story: &Story<'_>) -> Option<Answer> {
+    let warned = api::warned_of_the_task(story)?;
+    let (said, lines) = api::own_words(story)?;
+    let processes = story.api_processes().into_iter().map(|process| process.n);
+    let evidence: Vec<u32> = processes.chain(lines).chain([warned]).collect();
+    let text = format!("the API has no connection to the broker, and sent nothing for this task{said}");
+    Some(Answer::likely(text, evidence).given([Premise::NothingRefused]))
 }
 
 /// Never certain: an outbox may send it later, and it may travel under another id, and have run.
@@ -186,7 +196,13 @@ fn afterwards(story: &Story<'_>) -> Answer {
     let queues = &story.framework().queues;
     let companions = [queues.delay(queue), queues.dead_letter(queue)];
     let is_empty = |name: &String| story.depths(name).last().is_some_and(|depth| depth.ready == 0);
-    let hidden = !story.sees(Source::DeadLetters) && !companions.iter().flatten().all(is_empty);
+    // What is delayed is in a worker's hands, where no look finds it.
+    let is_held = |name: &String| {
+        let last = story.infos(name).last();
+        last.is_some_and(|info| info.unacked != Some(0))
+    };
+    let hidden = !story.sees(Source::DeadLetters) && !companions.iter().flatten().all(is_empty)
+        || companions.iter().flatten().any(is_held);
     let tells = story.sees(Source::WorkerLog) && story.debug_log();
     let alone = story
         .queue_consumers()
@@ -217,7 +233,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, OTHER, Scene, WORKER};
-    use crate::timeline::{EventKind, LogLine};
+    use crate::timeline::{EventKind, Level, LogLine};
 
     fn connected() -> Scene {
         Scene::accepted()
@@ -289,6 +305,34 @@ mod tests {
         assert_eq!(connected().cause(), "none");
     }
 
+    /// An API that connects when it first sends, and has not: what it warned of the task is why.
+    #[test]
+    fn never_connected_and_a_warning_about_the_task() {
+        let said = |level, text: &str| {
+            let line = LogLine {
+                text: text.into(),
+                level: Some(level),
+                carries_task_id: true,
+                ..LogLine::default()
+            };
+            Scene::accepted()
+                .row("PENDING")
+                .api_process(&[])
+                .see(Source::ApiLog, EventKind::Line(line))
+                .silence()
+        };
+        let warned = said(Level::Warning, "task_1 is of type 'x', not dispatching");
+        assert_eq!(warned.cause(), "likely not-dispatched");
+        assert!(
+            warned.summary().contains("not dispatching"),
+            "{}",
+            warned.summary()
+        );
+        // A relay may send it later.
+        let told = said(Level::Info, "task_1 submitted");
+        assert_eq!(told.cause(), "likely not-published");
+    }
+
     /// Looked at afterwards, with a worker whose log tells of each message.
     fn looked(said: &str, change: impl FnOnce(Scene) -> Scene) -> Scene {
         let line = LogLine {
@@ -317,6 +361,13 @@ mod tests {
         const SAID: &str = "INFO shop.api: task_1 is of type 'x', not dispatching";
         let alone = looked(SAID, |scene| scene);
         assert_eq!(alone.cause(), "possible not-dispatched");
+        // A worker holds something until its time comes: it may be this task's.
+        let delayed = looked(SAID, |scene| {
+            scene
+                .totals("default.DQ", 0, 1, serde_json::json!({}))
+                .depth("default.DQ", 0, 1)
+        });
+        assert_ne!(delayed.cause(), "possible not-dispatched");
         assert!(alone.summary().contains("not dispatching"), "{}", alone.summary());
         let not = |change: fn(Scene) -> Scene| {
             let scene = looked(SAID, change);

@@ -1,6 +1,6 @@
 //! A failure was acknowledged as if it were a success.
 
-use crate::diagnosis::evidence::broker;
+use crate::diagnosis::evidence::{Transfer, broker};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::{self, LogEvent};
 use crate::timeline::Source;
@@ -43,7 +43,9 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::HookFailed { .. })) {
         return Answer::ruled_out("a hook failed after the actor", [told.n]);
     }
-    if story.publishes().iter().any(|passage| passage.message.is_retry()) {
+    // A copy of the framework's, or one that the application's own way of retrying sent under another id.
+    let is_retry = |passage: &Transfer<'_>| passage.message.is_retry();
+    if story.publishes().iter().any(is_retry) || story.may_go_on_in_another() {
         return Answer::NotApplicable;
     }
     let text = format!(
@@ -86,6 +88,11 @@ mod tests {
         copy.retries = Some(1);
         let copied = lost().publish_as("default.DQ", WORKER, copy);
         assert_eq!(copied.answer(&CAUSE), "not applicable");
+        // The application retries in a way of its own.
+        let mut again = Scene::message("m-2");
+        again.eta_ms = again.timestamp_ms.map(|at| at + 600_000);
+        let again = lost().publish_as("default.DQ", WORKER, again);
+        assert_eq!(again.answer(&CAUSE), "not applicable");
         assert_eq!(lost().without(Source::WorkerLog).answer(&CAUSE), "cannot tell");
     }
 }

@@ -48,7 +48,9 @@ fn check(story: &Story<'_>) -> Answer {
                 ));
             }
             // Whether an exception led to it stands in the worker's log.
-            let answer = if story.sees(Source::WorkerLog) {
+            let answer = if story.succeeded_before_it_failed().is_some() {
+                Answer::possible(text, evidence)
+            } else if story.sees(Source::WorkerLog) {
                 Answer::shown(text, evidence).given([Premise::StatusIsOfThisRun])
             } else {
                 Answer::likely(text, evidence).would_decide(&[Source::WorkerLog])

@@ -20,11 +20,23 @@ fn check(story: &Story<'_>) -> Answer {
     let (Some(row), Some(began)) = (story.last_row(), story.began_at()) else {
         return Answer::NotApplicable;
     };
+    let status = row.status.as_deref().unwrap_or("NULL");
+    if let Some(done) = story
+        .succeeded_before_it_failed()
+        .filter(|_| story.raised().is_empty())
+    {
+        return Answer::likely(
+            format!(
+                "the row said {}, and says {status} now: somebody wrote over it, or what ran thought better of it",
+                done.status.as_deref().unwrap_or_default()
+            ),
+            [done.n, row.n],
+        );
+    }
     if !story.closed() || !row.present || story.row_succeeded().is_some() || story.row_failed().is_some() {
         return Answer::NotApplicable;
     }
     let setup = &story.timeline.setup;
-    let status = row.status.as_deref().unwrap_or("NULL");
     let is_running = setup.running.iter().any(|running| running == status);
     let mut versions = story.rows().iter().filter(move |row| row.at_ms >= began);
     // It ran again, and began anew.
@@ -115,6 +127,17 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::EventKind;
+
+    /// Another program's word after the actor's own.
+    #[test]
+    fn a_success_that_was_declared_a_failure() {
+        let declared = Scene::entered().row("PENDING").row("COMPLETED").row("FAILED");
+        let declared = declared.completed().acked("m-1").silence();
+        assert_eq!(declared.answer(&CAUSE), "likely");
+        assert_eq!(declared.verdict().cause.expect("a cause").id, CAUSE.id);
+        let failed = Scene::entered().row("PENDING").row("FAILED").completed();
+        assert_eq!(failed.acked("m-1").silence().answer(&CAUSE), "not applicable");
+    }
 
     fn version(scene: Scene, status: &str, xmin: u32) -> Scene {
         let row = serde_json::json!({"present": true, "status": status, "xmin": xmin, "xmax": 0, "xmax_state": "none"});

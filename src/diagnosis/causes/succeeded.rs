@@ -98,6 +98,25 @@ mod tests {
         assert_eq!(asked(1).verdict().exit_code, 0);
     }
 
+    /// Afterwards: a worker that tells of each message has nothing of it, so somebody else has set the status.
+    #[test]
+    fn a_status_without_a_word_of_the_worker_is_not_certain() {
+        let asked = |scene: Scene| {
+            scene
+                .totals("default", 0, 0, json!({}))
+                .row("COMPLETED")
+                .end(crate::timeline::Ended::Looked)
+                .answer(&CAUSE)
+        };
+        assert_eq!(asked(Scene::new().given().worker_booted()), "likely");
+        let told = Scene::new().given().worker_booted().debug(
+            "dramatiq.worker.WorkerThread",
+            "Received message act('task_1') with id 'm-1'.",
+        );
+        assert_eq!(asked(told), "certain");
+        assert_eq!(asked(Scene::new().given()), "certain", "a quiet worker");
+    }
+
     /// An id that the application chose may have been sent once more.
     #[test]
     fn beside_a_message_that_nobody_takes_a_chosen_id_may_have_come_again() {

@@ -65,12 +65,19 @@ fn check(story: &Story<'_>) -> Answer {
 /// The dead letter shows the actor, and the log that it is not known; without the letter, that messages
 /// were refused for this.
 fn afterwards(story: &Story<'_>) -> Answer {
+    // What does not quote the task is another's where it names another actor than the configured one.
+    let wanted = story.timeline.setup.actor.as_deref();
+    let may_be_ours = |told: &WorkerLine<'_>, actor: &str| {
+        told.line.carries_task_id || wanted.is_none_or(|wanted| wanted == actor)
+    };
     let refused = story
         .worker_lines()
         .iter()
         .rev()
         .filter_map(|told| match told.mark {
-            Some(LogEvent::UndefinedActor { actor }) => Some((told, actor.as_str())),
+            Some(LogEvent::UndefinedActor { actor }) if may_be_ours(told, actor) => {
+                Some((told, actor.as_str()))
+            }
             _ => None,
         });
     let mut refused = refused.peekable();
@@ -344,5 +351,28 @@ mod tests {
         assert_eq!(told(sent.answered(202, Some("task_1"), "{}")), 300);
         // Sent when it had answered: another one may follow.
         assert_eq!(told(delivered()), 1500);
+    }
+
+    /// A quiet worker, waiting messages, and somebody else's message for an actor that is gone.
+    #[test]
+    fn afterwards_the_refusal_of_another_actor_is_another_messages() {
+        let looked = |configured: Option<&str>| {
+            let line = "Received message for undefined actor 'gone'. Moving it to the DLQ.";
+            Scene::new()
+                .setup(|setup| setup.actor = configured.map(str::to_owned))
+                .given()
+                .from_before(5)
+                .error("dramatiq.worker.ConsumerThread(default)", line)
+                .from_now_on()
+                .row("PENDING")
+                .depth("default.XQ", 1, 0)
+                .end(crate::timeline::Ended::Looked)
+                .without(Source::Firehose)
+                .without(Source::DeadLetters)
+                .answer(&CAUSE)
+        };
+        assert_eq!(looked(None), "likely");
+        assert_eq!(looked(Some("gone")), "likely");
+        assert_eq!(looked(Some("act")), "not applicable");
     }
 }

@@ -1,6 +1,6 @@
 //! The worker consumes from a stub broker.
 
-use crate::diagnosis::evidence::{broker, connections, containers, stacks, workers};
+use crate::diagnosis::evidence::{broker, connections, containers, programs, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -32,6 +32,10 @@ fn check(story: &Story<'_>) -> Answer {
         .iter()
         .any(|told| matches!(told.mark, Some(LogEvent::ConnectionError { .. })));
     let pids: Vec<i32> = story.log_pids().into_iter().collect();
+    // One that was started for other queues needs no stub to leave ours alone.
+    let mut all = story.all_processes();
+    let is_for_others =
+        all.any(|process| pids.contains(&process.pid) && programs::leaves_out_our_queue(story, &process));
     if let Some(thread) = stacks::in_the_stub(story, &pids) {
         let adding = adding.filter(|_| !story.one_leaves_us_out());
         let text = format!(
@@ -48,6 +52,9 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("{text}; pid {} has an AMQP connection as well", process.pid),
                 [thread.n, process.n],
             ),
+            (None, _) if is_for_others => {
+                Answer::possible(format!("{text}; but its command names other queues"), [thread.n])
+            }
             (None, _) if error => Answer::possible(
                 format!("{text}; but it tries to connect to a broker as well"),
                 [thread.n],
@@ -142,6 +149,16 @@ mod tests {
         let dropped = "Dropping consumer for queue 'default': not whitelisted.";
         let another = added().debug("dramatiq.worker.Worker", dropped);
         assert_ne!(consumes(another), "certain worker-on-test-broker");
+        // A stub of its own, in a worker that its command keeps from our queue.
+        let ready = nobody().info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.");
+        let started = |options: &str| {
+            let command = format!("python dramatiq app{options}");
+            let scene = ready.clone().process(101, 100, &command, |_| {});
+            let frames = [("_StubConsumer.__next__", "/v/dramatiq/brokers/stub.py")];
+            scene.stack(101, "Thread-2", &frames).silence().answer(&CAUSE)
+        };
+        assert_eq!(started(""), "likely");
+        assert_eq!(started(" -Q mail"), "possible");
     }
 
     #[test]

@@ -18,9 +18,15 @@ impl Story<'_> {
             && !self.children_write_elsewhere()
             && !self.entries_of_somebody()
             && !self.taken_by_another()
+            && !self.returned_unseen()
             && self.taker_is_gone().is_none()
             && !self.log_is_behind();
         log || self.was_taken_by_nobody()
+    }
+
+    /// The log says that the call returned, without a word of the actor's own: it may have taken a way that says none.
+    fn returned_unseen(&self) -> bool {
+        self.line(|mark| matches!(mark, LogEvent::Completed)).is_some()
     }
 
     /// The message was handed to the worker whose log is watched.

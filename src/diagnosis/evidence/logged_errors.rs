@@ -27,23 +27,29 @@ pub(in crate::diagnosis) fn with_a_traceback<'s, 'a>(story: &'s Story<'a>) -> Op
     })
 }
 
-/// … or any other error that its run logged: of a hook after the actor, or one whose traceback was left out.
+/// … or any other error that its run logged: of a hook after the actor, or one whose traceback was left out; else its
+/// last warning.
 pub(in crate::diagnosis) fn of_its_run<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
-    with_a_traceback(story).or_else(|| {
-        let mut lines = story.lines().iter();
-        let is_own = |mark: Option<&LogEvent>| matches!(mark, None | Some(LogEvent::HookFailed { .. }));
-        lines.rfind(|told| {
-            told.line.level >= Some(Level::Error) && is_own(told.mark) && may_be_its(story, told)
+    let is_own = |mark: Option<&LogEvent>| matches!(mark, None | Some(LogEvent::HookFailed { .. }));
+    let last = |least: Level| {
+        story.lines().iter().rfind(|told| {
+            // How it says that it was entered may be written at any level.
+            let is_grave = told.line.level >= Some(least) && !told.line.entry;
+            is_grave && is_own(told.mark) && may_be_its(story, told)
         })
-    })
+    };
+    with_a_traceback(story)
+        .or_else(|| last(Level::Error))
+        .or_else(|| last(Level::Warning))
 }
 
 /// To stand at the end of a sentence.
 pub(in crate::diagnosis) fn words(told: &WorkerLine<'_>) -> String {
-    format!(
-        "; its run logged an error and went on: \"{}\"",
-        excerpt(&told.line.text)
-    )
+    let what = match told.line.level == Some(Level::Warning) {
+        true => "logged",
+        false => "logged an error and went on:",
+    };
+    format!("; its run {what} \"{}\"", excerpt(&told.line.text))
 }
 
 /// … or after an answer, which then rests on that line, too.

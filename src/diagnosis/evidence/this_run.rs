@@ -23,6 +23,18 @@ pub struct Commit {
 }
 
 impl<'a> Story<'a> {
+    /// It says that it failed, and said that it succeeded after the work had begun.
+    pub fn succeeded_before_it_failed(&self) -> Option<Fact<&'a Row>> {
+        let (failed, began) = (self.row_failed()?, self.began_at()?);
+        let done = &self.timeline.setup.succeeded;
+        let says_done = |row: &Row| row.status.as_ref().is_some_and(|word| done.contains(word));
+        let mut looks = self
+            .rows
+            .iter()
+            .filter(|row| row.at_ms >= began && row.n < failed.n);
+        looks.rfind(|row| says_done(row)).copied()
+    }
+
     /// When this version of the row was committed, as the database's snapshots place it.
     pub fn commits_of(&self, row: &Row) -> impl Iterator<Item = Fact<Commit>> + use<'_, 'a> {
         let wanted = row.xmin;
@@ -99,7 +111,10 @@ impl Story<'_> {
             let last = self.rows().iter().rfind(|row| row.present);
             let is_other = last.is_some_and(|row| self.went_another_way(row));
             let may_wait = self.waits_by_assumption || !self.held.is_empty() || self.empty_queue().is_none();
-            return (!may_wait && !is_other).then(Vec::new);
+            // A worker that tells of each message has nothing of this one: somebody else may have written that.
+            let tells = self.sees(Source::WorkerLog) && self.debug_log();
+            let by_another = tells && self.is_told_by_status_alone() && !self.row_is_a_result();
+            return (!may_wait && !is_other && !by_another).then(Vec::new);
         }
         let before = self
             .rows()
