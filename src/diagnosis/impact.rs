@@ -225,17 +225,17 @@ mod tests {
     /// Afterwards the log alone tells of what a run sent.
     #[test]
     fn a_run_that_sent_a_message_may_go_on_in_it() {
-        let ended = |sent: bool| {
+        let ended = |sent: Option<&str>| {
             let scene = Scene::new().given().from_before(5).debug(
                 "dramatiq.worker.WorkerThread",
                 "Received message act('task_1') with id 'm-1'.",
             );
             let scene = match sent {
-                true => scene.debug(
-                    "dramatiq.broker.RabbitmqBroker",
-                    "Enqueueing message 'm-2' on queue 'default.DQ'.",
+                Some(queue) => scene.debug(
+                    "dramatiq.worker.WorkerThread",
+                    &format!("Enqueueing message 'm-2' on queue '{queue}'."),
                 ),
-                false => scene,
+                None => scene,
             };
             let scene = scene
                 .info("app", "ACTOR ENTRY task_id=task_1")
@@ -248,8 +248,11 @@ mod tests {
             let verdict = looked.end(crate::timeline::Ended::Looked).verdict();
             verdict.impact.expect("an impact").sentence
         };
-        assert!(ended(true).contains("another one may go on"), "{}", ended(true));
-        assert!(ended(false).contains("holds no copy"), "{}", ended(false));
+        let put_off = ended(Some("default.DQ"));
+        assert!(put_off.contains("another one may go on"), "{put_off}");
+        for near in [None, Some("emails")] {
+            assert!(ended(near).contains("holds no copy"), "{near:?}: {}", ended(near));
+        }
     }
 
     #[test]

@@ -82,23 +82,6 @@ fn runs_nothing_of_it(
     ))
 }
 
-/// The thread that has the task, where the log says which, by taking it or by a word of the actor's own: another one
-/// runs something else.
-fn its_thread(story: &Story<'_>, pid: Option<i32>) -> Option<String> {
-    let took = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
-    if let Some(took) = story.lines().iter().rev().find(took) {
-        return took.line.thread.clone();
-    }
-    let spoke = story.lines().iter().rfind(|told| {
-        told.mark.is_none() && told.line.carries_task_id && told.pid.is_some() && told.pid == pid
-    })?;
-    let name = spoke.line.thread.clone()?;
-    // A coroutine speaks in the loop's thread, whoever waits for it.
-    let shape = &story.framework().stack;
-    let runs_actors = |thread: Thread<'_>| thread.name() == name && thread.has(shape.worker);
-    stacks::last_dump(story, pid?).any(runs_actors).then_some(name)
-}
-
 /// That thread waits for the next message.
 fn is_idle(story: &Story<'_>, pid: Option<i32>, thread: Option<&str>) -> Option<u32> {
     let shape = &story.framework().stack;
@@ -278,7 +261,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     if let Some(counted) = story.runs_in_none(*entered_at) {
         return Answer::ruled_out("its worker counts no task that it runs", [counted]);
     }
-    let thread = its_thread(story, pid);
+    let thread = stacks::its_thread(story, pid);
     if let Some(answer) = runs_nothing_of_it(story, pid, thread.as_deref(), *entered_at) {
         return answer;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::stacks::{self, Dump, Thread};
-use super::{Story, control};
+use super::{Story, WorkerLine, control};
 use crate::framework::{LogEvent, StackShape, function_of};
 use crate::timeline::Frame;
 
@@ -86,16 +86,82 @@ fn dumps_of_its_child(story: &Story<'_>) -> BTreeSet<u32> {
     dumps().unwrap_or_default()
 }
 
-/// By the log one thread of this process took the task, and in this dump it is in no call of an actor: another one
+/// The thread that has the task, where the log says which, by taking it or by a word of the actor's own: another one
+/// runs something else.
+pub(in crate::diagnosis) fn its_thread(story: &Story<'_>, pid: Option<i32>) -> Option<String> {
+    let took = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
+    if let Some(took) = story.lines().iter().rev().find(took) {
+        return took.line.thread.clone();
+    }
+    let spoke = story.lines().iter().rfind(|told| {
+        told.mark.is_none() && told.line.carries_task_id && told.pid.is_some() && told.pid == pid
+    })?;
+    let name = spoke.line.thread.clone()?;
+    // A coroutine speaks in the loop's thread, whoever waits for it.
+    let shape = &story.framework().stack;
+    let runs_actors = |thread: Thread<'_>| thread.name() == name && thread.has(shape.worker);
+    stacks::last_dump(story, pid?).any(runs_actors).then_some(name)
+}
+
+/// By the log one thread of this process has the task, and in this dump it is in no call of an actor: another one
 /// that is runs something else.
 pub(super) fn its_thread_is_in_no_call(story: &Story<'_>, pid: i32, n: u32) -> bool {
     let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
-    let Some(took) = took.filter(|took| took.pid == Some(pid) && !story.master_takes()) else {
+    let is_elsewhere = took.is_some_and(|took| took.pid != Some(pid));
+    let thread = its_thread(story, Some(pid)).filter(|_| !is_elsewhere && !story.master_takes());
+    let Some(thread) = thread else {
         return false;
     };
     let shape = &story.framework().stack;
-    let is_in_a_call = |thread: Thread<'_>| {
-        Some(thread.name()) == took.line.thread.as_deref() && thread.call(shape).is_some()
-    };
-    took.line.thread.is_some() && !story.stacks().of_event(n).any(is_in_a_call)
+    let is_in_a_call = |stack: Thread<'_>| stack.name() == thread && stack.call(shape).is_some();
+    !story.stacks().of_event(n).any(is_in_a_call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::testing::Scene;
+    use crate::timeline::Ended;
+
+    /// A quiet log: the thread that spoke of the task is done with it, and another one hangs in the same function.
+    #[test]
+    fn who_spoke_of_the_task_has_it() {
+        const CALL: [(&str, &str); 2] = [
+            ("Actor.__call__", "/v/site-packages/dramatiq/actor.py"),
+            (
+                "WorkerThread.process_message",
+                "/v/site-packages/dramatiq/worker.py",
+            ),
+        ];
+        let idle = [("WorkerThread.run", "/v/site-packages/dramatiq/worker.py")];
+        let runs = [("act", "/app/tasks.py"), CALL[0], CALL[1]];
+        let looked = |threads: &[(&str, &[(&str, &str)])]| {
+            let scene = Scene::new()
+                .given()
+                .from_before(5)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .from_now_on();
+            scene.row("COMPLETED").stacks(101, threads).end(Ended::Looked)
+        };
+        let n = |scene: &Scene| {
+            Story::new(&scene.timeline)
+                .stacks()
+                .dumps()
+                .next()
+                .map_or(0, |dump| dump.n)
+        };
+        let others = looked(&[("Thread-4", &idle), ("Thread-5", &runs)]);
+        assert!(its_thread_is_in_no_call(
+            &Story::new(&others.timeline),
+            101,
+            n(&others)
+        ));
+        assert!(others.cause().ends_with("succeeded"), "{}", others.cause());
+        let its_own = looked(&[("Thread-4", &runs), ("Thread-5", &idle)]);
+        assert!(!its_thread_is_in_no_call(
+            &Story::new(&its_own.timeline),
+            101,
+            n(&its_own)
+        ));
+    }
 }

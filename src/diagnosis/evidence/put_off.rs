@@ -67,8 +67,8 @@ impl<'a> Story<'a> {
         self.place_until(text, Some(passage.at_ms), None, passage.message.eta_ms)
     }
 
-    /// By its log the thread that ran the task sent a message that is not known to be the task's: to which
-    /// queue.
+    /// By its log the thread that ran the task sent a message for the same queue that is not known to be the task's: to
+    /// which one of its queues.
     pub(in crate::diagnosis) fn sent_in_its_run(&self) -> Option<Fact<&'a str>> {
         let took = |mark: &LogEvent| matches!(mark, LogEvent::Received { .. });
         let took = self.line(took).filter(|took| took.line.thread.is_some())?;
@@ -78,6 +78,7 @@ impl<'a> Story<'a> {
                 if told.n > took.n
                     && told.n < until
                     && told.thread() == took.thread()
+                    && self.is_of_my_queue(queue)
                     && !self.is_my_message(id) =>
             {
                 Some(Fact::new(told.n, told.at_ms, queue.as_str()))

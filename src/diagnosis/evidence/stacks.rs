@@ -1,5 +1,6 @@
 //! Python stacks: where a thread stands, and whose code that is.
 
+pub(in crate::diagnosis) use super::callers::its_thread;
 use super::callers::{Callers, Runs};
 pub(in crate::diagnosis) use super::callers::{one_may_run_it, runs_ours};
 use super::{Fact, Raised, Story, connections, workers};
