@@ -223,10 +223,18 @@ fn another_fails(run: &Run, at_the_same_path: bool, after_the_answer: bool) -> O
     let has_access = run.events().iter().any(|event| {
         matches!(&event.kind, EventKind::Line(line) if event.source == Source::ApiLog && line.text.contains(" HTTP/1.1\" "))
     });
+    // The same handler sends with the same line of source.
+    let actor = run.timeline.setup.actor.as_deref().filter(|_| at_the_same_path);
+    let sends = actor.and_then(|actor| actor.rsplit('.').next()).map(|actor| {
+        let call = format!(
+            "  File \"/srv/app/web.py\", line 9, in create\n    {actor}.send(task_id)\n  File \"/srv/app/venv"
+        );
+        CANNOT_SEND.replacen("  File \"/srv/app/venv", &call, 1)
+    });
     let mut new = vec![said(
         1.2,
         "Exception in ASGI application".into(),
-        Some(CANNOT_SEND),
+        Some(sends.as_deref().unwrap_or(CANNOT_SEND)),
     )];
     if has_access {
         new.insert(0, said(1.0, access, None));

@@ -65,19 +65,12 @@ fn check(story: &Story<'_>) -> Answer {
 /// The dead letter shows the actor, and the log that it is not known; without the letter, that messages
 /// were refused for this.
 fn afterwards(story: &Story<'_>) -> Answer {
-    // What does not quote the task is another's where it names another actor than the configured one.
-    let wanted = story.timeline.setup.actor.as_deref();
-    let may_be_ours = |told: &WorkerLine<'_>, actor: &str| {
-        told.line.carries_task_id || wanted.is_none_or(|wanted| wanted == actor)
-    };
     let refused = story
         .worker_lines()
         .iter()
         .rev()
         .filter_map(|told| match told.mark {
-            Some(LogEvent::UndefinedActor { actor }) if may_be_ours(told, actor) => {
-                Some((told, actor.as_str()))
-            }
+            Some(LogEvent::UndefinedActor { actor }) => Some((told, actor.as_str())),
             _ => None,
         });
     let mut refused = refused.peekable();
@@ -121,7 +114,13 @@ fn afterwards(story: &Story<'_>) -> Answer {
         "the worker refused messages for an actor that it does not know ({}), and `{dead}` holds {}",
         last.line.text, depth.ready
     );
-    Answer::likely(text, [last.n, depth.n])
+    // It may be another's message, all the more where it is not for the configured actor, and ours may still wait.
+    let wanted = story.timeline.setup.actor.as_deref();
+    let answer = match wanted.is_none_or(|wanted| wanted == last_actor) || story.empty_queue().is_some() {
+        true => Answer::likely(text, [last.n, depth.n]),
+        false => Answer::possible(text, [last.n, depth.n]),
+    };
+    answer
         .would_decide(&[Source::DeadLetters])
         .naming("{actor}", last_actor)
 }
@@ -356,7 +355,7 @@ mod tests {
     /// A quiet worker, waiting messages, and somebody else's message for an actor that is gone.
     #[test]
     fn afterwards_the_refusal_of_another_actor_is_another_messages() {
-        let looked = |configured: Option<&str>| {
+        let looked = |configured: Option<&str>, waiting: u64| {
             let line = "Received message for undefined actor 'gone'. Moving it to the DLQ.";
             Scene::new()
                 .setup(|setup| setup.actor = configured.map(str::to_owned))
@@ -366,13 +365,16 @@ mod tests {
                 .from_now_on()
                 .row("PENDING")
                 .depth("default.XQ", 1, 0)
+                .totals("default", waiting, 0, serde_json::json!({}))
                 .end(crate::timeline::Ended::Looked)
                 .without(Source::Firehose)
                 .without(Source::DeadLetters)
                 .answer(&CAUSE)
         };
-        assert_eq!(looked(None), "likely");
-        assert_eq!(looked(Some("gone")), "likely");
-        assert_eq!(looked(Some("act")), "not applicable");
+        assert_eq!(looked(None, 1), "likely");
+        assert_eq!(looked(Some("gone"), 1), "likely");
+        assert_eq!(looked(Some("act"), 1), "possible");
+        // Ours waits nowhere else.
+        assert_eq!(looked(Some("act"), 0), "likely");
     }
 }
