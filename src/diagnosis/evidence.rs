@@ -49,6 +49,7 @@ mod put_off;
 mod queues;
 mod raised;
 mod reached;
+pub(in crate::diagnosis) mod refusals;
 pub(in crate::diagnosis) mod relays;
 mod repeats;
 pub(in crate::diagnosis) mod replaced;
@@ -81,6 +82,7 @@ use crate::timeline::{Ended, Event, EventKind, Row, Source, Timeline};
 
 pub use containers::words as container_words;
 pub use fact::Fact;
+pub(in crate::diagnosis) use filling::named_table;
 pub use filling::plain_placeholders;
 pub use processes::{End, Launch};
 pub(in crate::diagnosis) use put_off::PutOff;

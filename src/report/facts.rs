@@ -161,7 +161,7 @@ pub(super) fn in_short(remedy: &str, room: usize) -> String {
     let fits = |start: &str| text::width(start) <= room;
     let order = || {
         longest(remedy, BEFORE, |start| {
-            fits(start) && text::width(start) * 3 > room
+            fits(start) && text::width(start) * 3 > room && !start.ends_with(" so")
         })
     };
     let short = clause(remedy, fits).or_else(order).map_or_else(

@@ -65,7 +65,10 @@ pub async fn watch(config: &Config, peek: Peek, show_args: bool, tap: Tap, mut p
             Ok((got, ready)) if got < ready => {
                 trouble.push(format!("`{queue}`: only the first {got} of {ready} messages"))
             }
-            Ok((got, _)) => seen.push(format!("{got} messages of `{queue}`")),
+            Ok((got, _)) => seen.push(format!(
+                "{} of `{queue}`",
+                counted(got as u64, "message", "messages")
+            )),
             Err(blindness) => trouble.push(format!("`{queue}`: {}", blindness.reason)),
         }
     }

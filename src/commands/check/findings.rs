@@ -45,7 +45,7 @@ pub(super) fn findings(timeline: &Timeline, config: &Config, of_the_vhost: &[Que
     found.extend(story.table_lock().map(|holder| {
         let table = timeline.setup.table.as_deref().unwrap_or("the table");
         finding(
-            format!("table {table} is locked, and whoever wants it waits: held by {holder}"),
+            format!("table `{table}` is locked, and whoever wants it waits: held by {holder}"),
             "end that session if it is abandoned (`pg_terminate_backend`); what waits goes on by itself",
         )
     }));

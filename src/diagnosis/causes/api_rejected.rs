@@ -1,6 +1,6 @@
 //! The API refused the request, or sent it elsewhere.
 
-use crate::diagnosis::evidence::api;
+use crate::diagnosis::evidence::{api, refusals};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -21,11 +21,20 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let refused = || {
         let mut evidence = vec![response.n];
-        let text = api::unless_it_sent(story, api::rejection(story, *response), &mut evidence);
-        let routes = api::routes(story);
-        Answer::shown(text, evidence)
+        let text = api::unless_it_sent(story, refusals::rejection(story, *response), &mut evidence);
+        let routes = refusals::routes(story);
+        let fields = refusals::fields(response.body);
+        let answer = Answer::shown(text, evidence)
             .case("the API's document names its POST routes", !routes.is_empty())
-            .naming("{routes}", routes.join(", "))
+            .naming("{routes}", routes.join(", "));
+        let answer = match routes.is_empty() {
+            true => answer,
+            false => answer.case("404/405/301/302/307/308", false),
+        };
+        match fields.is_empty() {
+            true => answer,
+            false => answer.naming("{fields}", fields.join(" and ")),
+        }
     };
     match response.status {
         // A form is answered by a redirect to the next page.
@@ -61,6 +70,37 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_that_the_answer_complains_of_are_named() {
+        let body = r#"{"detail":[{"type":"missing","loc":["body","format"],"msg":"Field required"},{"type":"int_type","loc":["body","items",0,"count"],"msg":"Input should be an integer"}]}"#;
+        let cause = Scene::refused(422, body).verdict().cause.expect("a cause");
+        assert_eq!(
+            cause.summary,
+            "the API refused the request with HTTP 422: `format`: Field required; `items.0.count`: Input should be an integer"
+        );
+        let remedies = cause.remedies.join(" ");
+        assert!(
+            remedies.contains("Correct `format` and `items.0.count` in `api.body`"),
+            "{remedies}"
+        );
+        let query = r#"{"detail":[{"type":"missing","loc":["query","dry"],"msg":"Field required"}]}"#;
+        let cause = Scene::refused(422, query).verdict().cause.expect("a cause");
+        assert!(
+            cause.summary.ends_with("`query.dry`: Field required"),
+            "{}",
+            cause.summary
+        );
+        assert!(cause.remedies[0].contains("the field that the answer's `detail` names"));
+        let other = Scene::refused(400, "{\"detail\":\"no such customer\"}");
+        let cause = other.verdict().cause.expect("a cause");
+        assert!(
+            cause.summary.ends_with("HTTP 400: no such customer"),
+            "{}",
+            cause.summary
+        );
+        assert!(cause.remedies[0].contains("the field that the answer's `detail` names"));
+    }
+
+    #[test]
     fn the_routes_that_the_api_has_are_named() {
         let refused = |paths: &[&str]| {
             let mut scene = Scene::refused(404, "{\"detail\":\"Not Found\"}");
@@ -77,7 +117,9 @@ mod tests {
             named.contains("Set `api.submit_path` to the one that takes tasks: /api/v1/tasks/, /login"),
             "{named}"
         );
-        assert!(!refused(&[]).contains("that takes tasks"));
+        assert!(!named.contains("exactly as the API declares it"), "{named}");
+        let none = refused(&[]);
+        assert!(!none.contains("that takes tasks") && none.contains("exactly as the API declares it"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
         _ => format!("{line}: at that rate its turn comes within {turn}"),
     };
-    match overtaken {
+    let answer = match overtaken {
         Some(n) => {
             evidence.push(n);
             Answer::possible(
@@ -102,7 +102,8 @@ fn check(story: &Story<'_>) -> Answer {
             Answer::shown(text, evidence)
         }
         None => Answer::likely(text, evidence),
-    }
+    };
+    answer.naming("{wait}", turn)
 }
 
 /// It was declared with priorities: then it is not first in, first out.
@@ -131,6 +132,11 @@ mod tests {
     fn others_go_before_it() {
         let scene = behind(&[("a", 1000.0), ("b", 5000.0), ("c", 9000.0)]);
         assert_eq!(scene.clone().silence().answer(&CAUSE), "certain");
+        let remedies = scene.clone().silence().verdict().cause.expect("a cause").remedies;
+        assert!(
+            remedies[0].starts_with("Wait, if ") && remedies[0].ends_with(" s is acceptable."),
+            "{remedies:?}"
+        );
         assert_eq!(
             scene.silence().without(Source::Firehose).answer(&CAUSE),
             "not applicable"

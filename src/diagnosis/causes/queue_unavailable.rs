@@ -50,6 +50,9 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             evidence,
         )
+        .case(STILL_DOWN, back.is_empty())
+        .case(DROPPED, true)
+        .case(UNSEEN, false)
         .gone();
     }
     let matched = match (now_down(story), up, down) {
@@ -60,6 +63,7 @@ fn check(story: &Story<'_>) -> Answer {
                 format!("`{queue}` was down ({down}) and is back: what was sent to it meanwhile is lost"),
                 [down.n, up.n],
             )
+            .case(STILL_DOWN, false)
             .would_decide(&[Source::Firehose]);
         }
         (None, Some(up), _) => {
@@ -82,8 +86,16 @@ fn check(story: &Story<'_>) -> Answer {
     } else {
         certainty.min(Certainty::Likely)
     };
-    Answer::matched(certainty, text, evidence).would_decide(&[Source::Firehose])
+    Answer::matched(certainty, text, evidence)
+        .case(STILL_DOWN, true)
+        .case(DROPPED, false)
+        .would_decide(&[Source::Firehose])
 }
+
+/// Cases of its remedies.
+const STILL_DOWN: &str = "it is still down";
+const DROPPED: &str = "the message was dropped";
+const UNSEEN: &str = "nobody saw what became of the message";
 
 /// The engine says that the broker's container does not run.
 fn broker_stands(story: &Story<'_>) -> Option<Answer> {
@@ -242,6 +254,18 @@ mod tests {
         // It came back later, and the message is gone all the same.
         let back = sent_while_down().at(2000.0).depth("default", 0, 1).silence();
         assert_eq!(back.cause(), "certain queue-unavailable");
+        // What to do is another thing then.
+        let first = |scene: &Scene| {
+            let cause = scene.verdict().cause.expect("a cause");
+            cause.remedies[0].clone()
+        };
+        assert!(
+            first(&back).starts_with("Submit the task again once"),
+            "{}",
+            first(&back)
+        );
+        let down = sent_while_down().silence();
+        assert!(first(&down).starts_with("Start the nodes"), "{}", first(&down));
         // The broker's word needs no management API, and says nothing of a queue that was deleted.
         let alone = sent_while_down().silence().without(Source::Management);
         assert_eq!(alone.cause(), "certain queue-unavailable");

@@ -1,6 +1,6 @@
 //! The row was there, and somebody took it away before the task was done with it.
 
-use crate::diagnosis::evidence::row;
+use crate::diagnosis::evidence::{named_table, row};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
@@ -32,7 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::NotApplicable;
     }
-    let taken = format!("the row was taken away from table {}", row::table(story));
+    let taken = format!("the row was taken away from {}", named_table(story));
     if let Some(raised) = story.raised().last() {
         // An error of another kind may come first, and who tidies up after it take the row.
         return match row::misses_the_row(story).is_some() {
@@ -65,8 +65,8 @@ fn gone_before_a_look(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     let text = format!(
-        "the API read the row, and knows nothing of it since; it was taken away from table {}",
-        row::table(story)
+        "the API read the row, and knows nothing of it since; it was taken away from {}",
+        named_table(story)
     );
     // Somebody else may have written the API's answer from a cache.
     Answer::likely(text, [said.n, gone.n])

@@ -1,6 +1,6 @@
 //! The row exists, but not where taskdiag looks.
 
-use crate::diagnosis::evidence::row;
+use crate::diagnosis::evidence::{named_table, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
@@ -20,6 +20,8 @@ pub(super) const CAUSE: Cause = Cause {
 /// Cases of its remedies.
 const ANOTHER_SYSTEM: &str = "the API is another system's";
 const ONE_SYSTEM: &str = "the API is this system's";
+const HIDDEN: &str = "row-level security hides it";
+const ANOTHER_SCHEMA: &str = "the row is in another schema";
 
 fn check(story: &Story<'_>) -> Answer {
     if story.rows().iter().any(|row| row.present) || !story.closed() {
@@ -35,8 +37,8 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some((n, place, status)) = elsewhere {
         let status = status.as_deref().unwrap_or("unknown");
         let text = format!(
-            "the row is not in table {} but in {place}, with status {status}",
-            row::table(story)
+            "the row is not in {} but in {place}, with status {status}",
+            named_table(story)
         );
         // Every schema may have a row of its own with this number: that of another tenant's task.
         let unique = story.task_id().is_some_and(|id| id.parse::<u64>().is_err());
@@ -44,7 +46,20 @@ fn check(story: &Story<'_>) -> Answer {
             true => Answer::shown(text, [n]).given([Premise::IsPrimary]),
             false => Answer::possible(text, [n]),
         };
-        return answer.case(ANOTHER_SYSTEM, false).case(ONE_SYSTEM, true);
+        // `schema "tenant_7" of the same database`
+        let schema = place
+            .strip_prefix("schema \"")
+            .and_then(|rest| rest.split('"').next());
+        let table = row::table(story).rsplit('.').next().unwrap_or_default();
+        let answer = answer
+            .case(ANOTHER_SYSTEM, false)
+            .case(ONE_SYSTEM, schema.is_none())
+            .case(ANOTHER_SCHEMA, schema.is_some())
+            .case(HIDDEN, false);
+        return match schema {
+            Some(schema) => answer.naming("{row_table}", format!("{schema}.{table}")),
+            None => answer,
+        };
     }
     // Of a result that is not there yet the API says so, too.
     let unknown = story
@@ -100,6 +115,32 @@ mod tests {
     #[test]
     fn found_in_another_schema() {
         assert_eq!(elsewhere().silence().cause(), "certain row-invisible");
+        let remedies = |scene: Scene| {
+            scene
+                .silence()
+                .verdict()
+                .cause
+                .expect("a cause")
+                .remedies
+                .join(" ")
+        };
+        let schema = remedies(elsewhere());
+        assert!(
+            schema.starts_with("Set `database.table` to `other.task`"),
+            "{schema}"
+        );
+        let database = Scene::accepted().no_row().see(
+            Source::Database,
+            EventKind::RowElsewhere {
+                place: "database \"other\"".into(),
+                status: Some("PENDING".into()),
+            },
+        );
+        let database = remedies(database);
+        assert!(
+            database.starts_with("Set `database.url`") && !database.contains("database.table"),
+            "{database}"
+        );
     }
 
     #[test]

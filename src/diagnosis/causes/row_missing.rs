@@ -1,6 +1,6 @@
 //! The API accepted the task and wrote no row.
 
-use crate::diagnosis::evidence::{broker, row};
+use crate::diagnosis::evidence::{broker, named_table, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
@@ -94,16 +94,16 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(found) = gone.filter(|answer| answer.value == 200) {
         return Answer::possible(
             format!(
-                "table {} has no row with the id {id}, and the API itself finds the task: it reads another table, or we read a standby that lags",
-                row::table(story)
+                "{} has no row with the id {id}, and the API itself finds the task: it reads another table, or we read a standby that lags",
+                named_table(story)
             ),
             [evidence[0], found.n],
         );
     }
     let gone = gone.filter(|answer| answer.value == 404).map(|answer| answer.n);
     let text = format!(
-        "the API accepted the task, but table {} has no row with the id {id}",
-        row::table(story)
+        "the API accepted the task, but {} has no row with the id {id}",
+        named_table(story)
     );
     // An id found under a usual name may be another one's: a request's, say.
     if story.id_was_guessed() {

@@ -1,6 +1,6 @@
 //! The whole table is locked: whoever wants to write or read it waits in a line.
 
-use crate::diagnosis::evidence::{Fact, locks};
+use crate::diagnosis::evidence::{Fact, locks, named_table};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
@@ -41,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     if !wait.table {
         return Answer::ruled_out("what is waited for is this row alone", [n]);
     }
-    let table = story.timeline.setup.table.as_deref().unwrap_or("the table");
+    let table = named_table(story);
     let api: Vec<i32> = story.api_processes().iter().map(|process| process.pid).collect();
     let waiters = locks::waiting_processes(story, wait);
     let is_worker = |waiter: &&Fact<i32>| locks::is_our_worker(story, waiter.value);
@@ -61,7 +61,7 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let in_line = in_line.map_or_else(String::new, |query| format!("; before it waits `{query}`"));
     let held = format!(
-        "waits for a lock on the whole table {table}, held by {}{in_line}",
+        "waits for a lock on the whole {table}, held by {}{in_line}",
         locks::holder(wait)
     );
     let answer = match ours {

@@ -84,7 +84,8 @@ fn check(story: &Story<'_>) -> Answer {
                 let text = format!("{text}: a broker in its own memory keeps the message");
                 return Answer::likely(text, [process.n]);
             }
-            return match switch.is_read {
+            let named = format!("`{}`", switch.name);
+            let answer = match switch.is_read {
                 true => {
                     let text = format!(
                         "{text}, and its code names that variable: a stub broker may keep the message"
@@ -97,6 +98,7 @@ fn check(story: &Story<'_>) -> Answer {
                     [process.n],
                 ),
             };
+            return answer.naming("{switch}", named);
         }
     }
     Answer::NotApplicable
@@ -153,6 +155,11 @@ mod tests {
     #[test]
     fn a_switch_and_no_connection_are_likely() {
         assert_eq!(switched().silence().cause(), "likely test-broker");
+        let remedies = switched().silence().verdict().cause.expect("a cause").remedies;
+        assert!(
+            remedies[0].contains("without `DRAMATIQ_TESTING`:"),
+            "{remedies:?}"
+        );
         assert_eq!(
             switched().answer(&CAUSE),
             "not applicable",

@@ -116,60 +116,6 @@ pub(in crate::diagnosis) fn unless_it_sent(
     text
 }
 
-/// A refusal in the API's own words, or where a redirect points.
-pub(in crate::diagnosis) fn rejection(story: &Story<'_>, response: Response<'_>) -> String {
-    let Response { status, body } = response;
-    let location = story.find(|event| match &event.kind {
-        EventKind::Answered {
-            location: Some(location),
-            ..
-        } => Some(location.as_str()),
-        _ => None,
-    });
-    if let (300..400, Some(location)) = (status, location)
-        && is_a_login(location)
-    {
-        return format!(
-            "the API redirects to {location} with HTTP {status}: it wants a login (set `api.login`, or `api.headers` with a token)"
-        );
-    }
-    if let (300..400, Some(location)) = (status, location) {
-        return format!(
-            "the API redirects to {location} with HTTP {status}, which drops method and body: set api.submit_path to that path"
-        );
-    }
-    let detail = serde_json::from_str::<serde_json::Value>(body)
-        .ok()
-        .and_then(|body| {
-            ["detail", "message", "error", "title"].iter().find_map(|key| {
-                body.get(key).map(|value| match value {
-                    serde_json::Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                })
-            })
-        });
-    format!(
-        "the API refused the request with HTTP {status}: {}",
-        text::excerpt(detail.as_deref().unwrap_or(body))
-    )
-}
-
-/// The paths that take a POST, as the API's own document has them, once it knew none at the path that was asked.
-pub(in crate::diagnosis) fn routes<'a>(story: &Story<'a>) -> &'a [String] {
-    let found = story.find(|event| match &event.kind {
-        EventKind::Answered { routes, .. } => Some(routes.as_slice()),
-        _ => None,
-    });
-    found.unwrap_or_default()
-}
-
-/// Where a redirect leads whoever is not logged in.
-fn is_a_login(location: &str) -> bool {
-    let location = location.to_lowercase();
-    let parts = || location.split(['/', '?', '&', '=', '.', '-', '_']);
-    parts().any(|part| matches!(part, "login" | "signin" | "sso" | "auth" | "oauth" | "oauth2"))
-}
-
 /// What the application itself says of the task in the API's log, to stand at the end of a sentence, and
 /// the lines. A line that only tells of a request, as access logs do, is none.
 pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<u32>)> {

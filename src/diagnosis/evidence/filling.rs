@@ -77,6 +77,22 @@ impl Story<'_> {
     }
 }
 
+/// The row's table as a sentence has it: its name may be a word of the language.
+pub(in crate::diagnosis) fn named_table(story: &Story<'_>) -> String {
+    match &story.timeline.setup.table {
+        Some(table) => format!("table `{table}`"),
+        None => "the table".into(),
+    }
+}
+
+/// How many messages a queue holds beside the one that is spoken of.
+pub(super) fn one_of(ready: u64) -> String {
+    match ready {
+        1 => "the only message there".into(),
+        ready => format!("one of {ready}"),
+    }
+}
+
 /// Celery's application, as the worker's command names it.
 fn app_of(command: &[String]) -> Option<&str> {
     let inline = command.iter().find_map(|word| word.strip_prefix("--app="));
@@ -93,6 +109,10 @@ fn app_of(command: &[String]) -> Option<&str> {
 pub fn plain_placeholders(text: &str) -> String {
     let mut out = text
         .replace("{by_command}", "")
+        .replace("{fields}", "the field that the answer's `detail` names")
+        .replace("{wait}", "the computed wait")
+        .replace("{switch}", "the test switch")
+        .replace("{row_table}", "schema.table")
         .replace("{container_command}", "docker start NAME");
     for name in [
         "queue",

@@ -237,14 +237,15 @@ impl Story<'_> {
                     format!("it waits on `{place}` until {due}"),
                 )
             }
-            Some(depth) => (
-                self.sees(Source::Firehose).then_some(false),
-                format!(
-                    "{} on `{queue}`, and {} in it; this one must come to the front, and a worker slot must be free",
-                    counted(depth.consumers, "consumer", "consumers"),
+            Some(depth) => {
+                let consumers = counted(depth.consumers, "consumer", "consumers");
+                let turn = if depth.ready == 0 { "" } else { TURN };
+                let text = format!(
+                    "{consumers} on `{queue}`, and {} in it{turn}",
                     waiting(depth.ready)
-                ),
-            ),
+                );
+                (self.sees(Source::Firehose).then_some(false), text)
+            }
         }
     }
 
@@ -386,8 +387,13 @@ impl Story<'_> {
     }
 }
 
+const TURN: &str = "; this one must come to the front, and a worker slot must be free";
+
 /// `1 message waits`, `2 messages wait`.
 fn waiting(ready: u64) -> String {
+    if ready == 0 {
+        return "no message waits".into();
+    }
     counted(ready, "message waits", "messages wait")
 }
 

@@ -1,7 +1,7 @@
 //! Where the task's message is now, as far as a look after its last event shows it.
 
 use super::{
-    Story, Transfer, WorkerLine, broker, control, expiry, holding, limits, relays, retries, vanished,
+    Story, Transfer, WorkerLine, broker, control, expiry, filling, holding, limits, relays, retries, vanished,
 };
 use crate::diagnosis::verdict::Whereabouts;
 use crate::diagnosis::{Outcome, Stage};
@@ -348,7 +348,7 @@ impl<'a> Story<'a> {
             return None;
         }
         let last = self.depths(passage.queue).last()?;
-        let text = format!("ready on `{}`, one of {}", passage.queue, last.ready);
+        let text = format!("ready on `{}`, {}", passage.queue, filling::one_of(last.ready));
         // What came behind it is counted as well.
         let counted = 1 + holding::sent_behind(self, passage).len() as u64;
         let there =
@@ -443,7 +443,10 @@ mod tests {
                 .at(200.0)
         };
         let ours = sent(0).totals("default", 1, 0, limit()).depth("default", 1, 0);
-        assert_eq!(now(&ours), told("ready on `default`, one of 1", Some(false)));
+        assert_eq!(
+            now(&ours),
+            told("ready on `default`, the only message there", Some(false))
+        );
         // It was full, and ours may be the one that was refused.
         let full = sent(1).totals("default", 1, 0, limit()).depth("default", 1, 0);
         assert_eq!(now(&full), None);
@@ -618,7 +621,7 @@ mod tests {
         };
         assert_eq!(
             now(&sent(9_000)),
-            told("ready on `default`, one of 1", Some(false))
+            told("ready on `default`, the only message there", Some(false))
         );
         assert_eq!(now(&sent(500)), None);
     }

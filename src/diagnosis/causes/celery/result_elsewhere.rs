@@ -1,7 +1,7 @@
 //! The task has run, and its result went to another store than the one that is looked at.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{results, row};
+use crate::diagnosis::evidence::{named_table, results, row};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
@@ -38,7 +38,10 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let table = row::table(story);
     let mut evidence = vec![done.n, looked.n];
-    let text = format!("the task succeeded, and table {table} has no result of it");
+    let text = format!(
+        "the task succeeded, and {} has no result of it",
+        named_table(story)
+    );
     // What the API calls by another word than `unknown`, it has found: then we look in the wrong place.
     if let Some(said) = story.api_status().filter(|said| said.at_ms > done.at_ms) {
         evidence.push(said.n);
