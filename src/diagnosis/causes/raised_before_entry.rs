@@ -104,6 +104,9 @@ mod tests {
         let below = |function: &str| format!("  File \"/app/tasks.py\", line 3, in {function}\n");
         let cause = |scene: Scene, function: &str| failed(scene, &below_the_call(&below(function))).cause();
         assert_eq!(cause(Scene::called(), "wrapper"), "likely raised-before-entry");
+        // Dramatiq tells of the call's end in any case.
+        let ended = Scene::called().completed();
+        assert_eq!(cause(ended, "wrapper"), "likely raised-before-entry");
         assert_eq!(cause(Scene::called(), "checked"), "likely actor-raised");
         assert_eq!(cause(Scene::called(), "act"), "certain actor-raised");
         assert_eq!(cause(Scene::entered(), "wrapper"), "certain actor-raised");
