@@ -144,7 +144,8 @@ pub static FRAMEWORK: Framework = Framework {
     },
     client: ClientShape {
         library: &["/kombu/", "/amqp/"],
-        raises_through: &["-packages/celery/", "/kombu/"],
+        // An application may call kombu itself, for something else.
+        raises_through: &["-packages/celery/"],
         names_exchanges: true,
         // py-amqp has an exception for each code of the broker's; kombu wraps what the socket says.
         errors: &[

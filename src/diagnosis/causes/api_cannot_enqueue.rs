@@ -185,6 +185,23 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "possible");
     }
 
+    /// kombu is Celery's way to the broker, and an application's own as well.
+    #[test]
+    fn what_calls_kombu_itself_need_not_send_a_task() {
+        let failed = |through: &str| {
+            let text = format!(
+                "Traceback (most recent call last):\n  File \"/app/front.py\", line 9, in send\n    k.ensure_connection()\n{through}  File \"/v/lib/python3.11/site-packages/kombu/connection.py\", line 4, in ensure_connection\nkombu.exceptions.OperationalError: [Errno 111] Connection refused"
+            );
+            let scene = Scene::accepted().setup(|setup| setup.framework = "celery".into());
+            let scene = scene.row("PENDING").api_served("POST /tasks", 202);
+            scene.api_log("analytics", &text).silence().answer(&CAUSE)
+        };
+        assert_eq!(failed(""), "possible");
+        let celery =
+            "  File \"/v/lib/python3.11/site-packages/celery/app/base.py\", line 943, in send_task\n";
+        assert_eq!(failed(celery), "likely");
+    }
+
     #[test]
     fn a_database_that_refuses_is_a_near_miss() {
         let scene = Scene::refused(500, "").api_served("POST /tasks", 500).api_log(
