@@ -90,6 +90,9 @@ impl Progress {
             }
         }
         if awaits_start {
+            // They get as long as the run.
+            let limit = format!("{{elapsed}} of {}", span(timeline.setup.timeout_ms as f64));
+            self.limit(limit);
             return self.message("waiting for API and worker to be ready");
         }
         let awaited = verdict.stages.iter().find(|reached| {
@@ -102,26 +105,29 @@ impl Progress {
 
     /// What is waited for, for how long nothing has happened, and when that is given up.
     fn wait(&mut self, stage: Stage, timeline: &Timeline, verdict: &Verdict) {
-        let Printer(Some(spinner)) = &self.printer else {
-            return;
-        };
         let setup = &timeline.setup;
         let limit = match verdict.silence_counts {
             true => format!("gives up at {}", span(setup.silence_ms as f64)),
             false => format!("the run ends at {}", span(setup.timeout_ms as f64)),
         };
-        if self.limit != limit {
-            arrange(
-                spinner,
-                &format!("{{prefix}}  {{spinner}} {{msg}} (quiet for {{elapsed}}, {limit})"),
-            );
-            self.limit = limit;
-        }
+        self.limit(format!("quiet for {{elapsed}}, {limit}"));
+        let Printer(Some(spinner)) = &self.printer else {
+            return;
+        };
         if self.active_ms != Some(verdict.last_activity_ms) {
             self.active_ms = Some(verdict.last_activity_ms);
             spinner.reset_elapsed();
         }
         self.message(&format!("waiting for {}", awaited(stage)));
+    }
+
+    fn limit(&mut self, limit: String) {
+        if let Printer(Some(spinner)) = &self.printer
+            && self.limit != limit
+        {
+            arrange(spinner, &format!("{{prefix}}  {{spinner}} {{msg}} ({limit})"));
+            self.limit = limit;
+        }
     }
 
     /// A line for each thing that becomes of what was started; whether it is still on its way.
