@@ -1,7 +1,7 @@
 //! The message went to a queue that is not the configured one.
 
 use crate::diagnosis::evidence::Transfer;
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{Premise, is_common};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -94,9 +94,11 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let answer = match certain {
         true => Answer::shown(text, [passage.n]),
-        false => on_that_queue(story, passage, text, is_consumed)
-            // A mail or a count that carries the id is no message for it.
-            .given(wanted.is_none().then_some(Premise::WasSent)),
+        false => {
+            // A mail or a count that carries the id is no message for it. Of a short id that is told anyway.
+            let is_told = wanted.is_some() || story.task_id().is_some_and(is_common);
+            on_that_queue(story, passage, text, is_consumed).given((!is_told).then_some(Premise::WasSent))
+        }
     };
     match exchange.is_empty() {
         true => answer.naming("{other_queue}", passage.queue),
@@ -154,6 +156,10 @@ mod tests {
     fn a_message_that_may_be_an_audit_is_only_likely() {
         let scene = Scene::accepted().row("PENDING").publish("audit").silence();
         assert_eq!(scene.cause(), "likely published-to-other-queue");
+        // A number rests on its own premise, which says as much.
+        let numbered = Scene::new().submitting().answered(202, Some("42"), "{}");
+        let numbered = numbered.row("PENDING").publish("audit").silence();
+        assert_eq!(numbered.answer(&CAUSE), "likely");
     }
 
     #[test]
