@@ -513,15 +513,7 @@ mod tests {
                 let scene = scene.process(105, 100, "python celery -A shop worker", |_| {});
                 scene.stack(105, "MainThread", &frames)
             });
-            let scene = scene.answers(|answer| {
-                let mut answer = answer.active(OURS);
-                answer
-                    .active
-                    .iter_mut()
-                    .flatten()
-                    .for_each(|task| task.pid = Some(runner));
-                answer
-            });
+            let scene = scene.answers(|answer| answer.active_in(OURS, runner));
             scene.silence()
         };
         let known = hangs(105);

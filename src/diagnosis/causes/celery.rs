@@ -358,6 +358,15 @@ pub(in crate::diagnosis) mod scenes {
             self
         }
 
+        /// And says in which child its tasks run.
+        pub fn active_in(self, id: &str, pid: i32) -> Self {
+            let mut answer = self.active(id);
+            for task in answer.active.iter_mut().flatten() {
+                task.pid = Some(pid);
+            }
+            answer
+        }
+
         pub fn reserved(mut self, id: &str) -> Self {
             self.reserved.get_or_insert_default().push(task(id));
             self.state_of(id, "reserved");

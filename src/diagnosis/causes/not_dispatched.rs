@@ -207,17 +207,13 @@ fn afterwards(story: &Story<'_>) -> Answer {
     let alone = story
         .queue_consumers()
         .is_some_and(|all| all.others.is_empty() && !all.own.is_empty());
-    let left = story
-        .infos(queue)
-        .last()
-        .filter(|info| info.ready == Some(0) && info.unacked == Some(0));
-    let (Some(left), Some((said, lines))) = (left, api::own_words(story)) else {
+    let (Some(left), Some((said, lines))) = (story.empty_queue(), api::own_words(story)) else {
         return Answer::cannot_tell(&[Source::Firehose]);
     };
     if hidden || !tells || !alone || !story.held().is_empty() || !story.lines().is_empty() {
         return Answer::cannot_tell(&[Source::Firehose]);
     }
-    let mut evidence = vec![left.n];
+    let mut evidence = vec![left];
     evidence.extend(lines);
     Answer::possible(
         format!(

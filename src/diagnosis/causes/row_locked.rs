@@ -129,16 +129,19 @@ pub(super) mod tests {
     use crate::diagnosis::testing::Scene;
     use crate::timeline::{EventKind, LockWait, Row};
 
+    /// A look at the row while the transaction of this backend has it.
+    fn held_by(pid: i32, writes: bool) -> EventKind {
+        let row: Row = serde_json::from_value(serde_json::json!({"present": true, "status": "PENDING",
+            "xmin": 700, "xmax": 701, "xmax_state": "in-progress", "holder_writes": writes,
+            "holder": {"pid": pid, "state": "idle in transaction"}, "asked_at_ms": 1e6}))
+        .expect("a row");
+        EventKind::Row(row)
+    }
+
     /// `lock_timeout`, and a `try` around it: the row is held by the same transaction before and after.
     #[test]
     fn a_wait_that_was_given_up() {
-        let held = |by: i32| {
-            let row: Row = serde_json::from_value(serde_json::json!({"present": true, "status": "PENDING",
-                "xmin": 700, "xmax": 701, "xmax_state": "in-progress", "holder_writes": false,
-                "holder": {"pid": by, "state": "idle in transaction"}, "asked_at_ms": 1e6}))
-            .expect("a row");
-            EventKind::Row(row)
-        };
+        let held = |by: i32| held_by(by, false);
         let blocked = LockWait {
             client: Some("127.0.0.1:50001".into()),
             blockers: serde_json::from_value(
@@ -211,10 +214,6 @@ pub(super) mod tests {
     fn the_worker_waits_for_the_transaction_that_has_the_row() {
         use crate::timeline::Sessions;
         let waits_for = |holder: i32| {
-            let row: Row = serde_json::from_value(serde_json::json!({"present": true, "status": "PENDING",
-                "xmin": 700, "xmax": 701, "xmax_state": "in-progress", "holder_writes": true,
-                "holder": {"pid": holder, "state": "idle in transaction"}, "asked_at_ms": 1e6}))
-            .expect("a row");
             let sessions: Sessions = serde_json::from_value(serde_json::json!({
                 "server": "127.0.0.1:5432", "here": "orders", "sessions": [{"client": "127.0.0.1:40001",
                 "database": "orders", "waits_for": "transactionid",
@@ -225,7 +224,7 @@ pub(super) mod tests {
                     process.sockets_seen = true;
                     process.sockets.push("127.0.0.1:40001 -> 127.0.0.1:5432".into());
                 })
-                .see(Source::Database, EventKind::Row(row))
+                .see(Source::Database, held_by(holder, true))
                 .see(Source::Database, EventKind::DatabaseSessions(sessions))
                 .timeout()
         };

@@ -482,15 +482,7 @@ mod tests {
             let child = "python celery -A shop worker";
             let scene = CeleryScene::received()
                 .and(|scene| scene.process(427, 100, child, |process| process.state = state));
-            let scene = scene.answers(|answer| {
-                let mut answer = answer.active(OURS);
-                answer
-                    .active
-                    .iter_mut()
-                    .flatten()
-                    .for_each(|task| task.pid = Some(427));
-                answer
-            });
+            let scene = scene.answers(|answer| answer.active_in(OURS, 427));
             scene.silence()
         };
         let dead = counted('Z');

@@ -513,17 +513,7 @@ mod tests {
                 )
             })
         };
-        let by_its_word = |scene: CeleryScene| {
-            scene.answers(|answer| {
-                let mut answer = answer.active(OURS);
-                answer
-                    .active
-                    .iter_mut()
-                    .flatten()
-                    .for_each(|task| task.pid = Some(112));
-                answer
-            })
-        };
+        let by_its_word = |scene: CeleryScene| scene.answers(|answer| answer.active_in(OURS, 112));
         let stopped = by_its_word(with_children('S', 'T')).silence();
         assert_eq!(stopped.answer(&CAUSE), "certain");
         assert_eq!(stopped.cause(), "certain worker-frozen");
