@@ -88,9 +88,9 @@ impl Traceback {
         })
     }
 
-    /// The framework's call of the actor, if it is on the stack.
+    /// The framework's call of the actor, if it is on the stack: the outermost. An actor may call another one itself.
     fn call(&self) -> Option<usize> {
-        (0..self.frames.len()).rev().find(|at| {
+        (0..self.frames.len()).find(|at| {
             let frame = &self.frames[*at];
             let called = self.frames.get(at + 1);
             self.stack.is_call(
@@ -289,6 +289,12 @@ mod tests {
                 .expect("trace")
                 .only_wrappers("act")
         );
+    }
+
+    #[test]
+    fn an_actor_that_calls_another_one_badly_was_entered() {
+        let trace = parse(&format!("{CALL}  File \"/app/tasks.py\", line 3, in act\n    other(1)\n  File \"/v/site-packages/dramatiq/actor.py\", line 9, in __call__\n    return self.fn(*args, **kwargs)\nTypeError: other() missing 1 required positional argument: 'x'")).expect("trace");
+        assert!(!trace.is_bad_call("act") && trace.names("act"));
     }
 
     #[test]

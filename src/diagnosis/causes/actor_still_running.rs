@@ -792,4 +792,27 @@ mod tests {
         let another = Scene::entered().gone(999).timeout();
         assert_eq!(another.answer(&CAUSE), "likely");
     }
+
+    /// It hangs in another actor, which it called like a function.
+    #[test]
+    fn an_actor_that_calls_another_one_is_at_work_itself() {
+        let other = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message notify('x') with id 'm-7'.";
+        let stands = |function: &'static str| {
+            let call = ("__call__", "/v/site-packages/dramatiq/actor.py");
+            let frames = [
+                ("connect", "/app/mail.py"),
+                ("notify", "/app/tasks.py"),
+                call,
+                (function, "/app/tasks.py"),
+                call,
+                ("process_message", "/v/site-packages/dramatiq/worker.py"),
+            ];
+            Scene::entered()
+                .line(other)
+                .stack(101, "Thread-4", &frames)
+                .silence()
+        };
+        assert_eq!(stands("act").answer(&CAUSE), "certain");
+        assert_eq!(stands("act").cause(), "certain actor-still-running");
+    }
 }

@@ -124,11 +124,11 @@ impl<'a> Thread<'a> {
         self.is_still() && self.call(shape).is_some_and(own)
     }
 
-    /// How many frames stand above the one that calls the task.
+    /// How many frames stand above the one that calls the task: the outermost, as a task may call another one itself.
     pub fn call(self, shape: &StackShape) -> Option<usize> {
         let of = |frame: &'a Frame| (frame.file.as_str(), frame.function.as_str());
         let frames = self.frames();
-        (0..frames.len()).find(|at| {
+        (0..frames.len()).rev().find(|at| {
             let called = at.checked_sub(1).map(|above| of(&frames[above]));
             shape.is_call(of(&frames[*at]), called)
         })
