@@ -25,6 +25,7 @@ fn check(story: &Story<'_>) -> Answer {
         story.counts(told)
             && told.line.text.contains("delivery acknowledgement")
             && told.line.text.contains("timed out")
+            && !is_of_another_queue(story, told)
     });
     let again: Vec<u32> = story
         .deliveries()
@@ -32,13 +33,14 @@ fn check(story: &Story<'_>) -> Answer {
         .map(|passage| passage.n)
         .collect();
     match (timed_out, again.len()) {
-        (Some(told), count) => {
+        (Some(told), _) => {
             let text = format!("the broker took the message back: {}", told.line.text);
-            // The channel is closed for whichever message waited longest: only one that came again
-            // shows that this was among them.
-            match again.last() {
-                Some(last) if count > 0 => Answer::shown(text, [told.n, *last]),
-                _ => Answer::likely(text, [told.n]),
+            // The channel is closed for whichever message waited longest: only one that came again because of
+            // it shows that this was among them.
+            let last = story.deliveries().rfind(|passage| passage.redelivered);
+            match last.filter(|last| last.at_ms + READ_WITHIN_MS >= told.at_ms) {
+                Some(last) => Answer::shown(text, [told.n, last.n]),
+                None => Answer::likely(text, [told.n]),
             }
         }
         (None, _) if let Some((text, evidence)) = consumer_cancelled(story) => Answer::likely(text, evidence),
@@ -54,6 +56,11 @@ fn check(story: &Story<'_>) -> Answer {
         },
         _ => begun_again(story),
     }
+}
+
+/// The consumer of another queue says so: it has a channel of its own.
+fn is_of_another_queue(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    matches!(told.mark, Some(LogEvent::ConnectionError { queue: Some(queue), .. }) if !story.is_of_my_queue(queue))
 }
 
 /// How much later than the consumer timeout the line of the worker's log may be read.
@@ -417,5 +424,20 @@ mod tests {
             "Consumer encountered a connection error: StreamLostError: ('Transport indicated EOF',)",
         );
         assert_eq!(again(lost, 9_050.0).answer(&CAUSE), "not applicable");
+    }
+
+    /// It came back because its worker was started anew; the channel that is closed later is another consumer's.
+    #[test]
+    fn one_that_came_back_before_is_a_near_miss() {
+        let again = || Scene::entered().at(1000.0).deliver_as("m-1", WORKER, true);
+        let logger = "dramatiq.worker.ConsumerThread(default)";
+        let closed = |ms: f64, logger: &str| again().at(ms).critical(logger, TIMED_OUT).answer(&CAUSE);
+        assert_eq!(closed(9_000.0, logger), "likely");
+        assert_eq!(
+            closed(9_000.0, "dramatiq.worker.ConsumerThread(mail)"),
+            "not applicable"
+        );
+        // The line is read a little later than the message comes again.
+        assert_eq!(closed(1_500.0, logger), "certain");
     }
 }
