@@ -3,7 +3,7 @@
 use crate::diagnosis::evidence::deaths::JobOwner;
 use crate::diagnosis::evidence::{Fact, WorkerLine, control, holding, memory, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
 use crate::timeline::{EventKind, Source, place};
@@ -304,6 +304,8 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
     match again {
         // A worker that is told to stop gives back what it has not begun.
         _ if stopped => Answer::NotApplicable,
+        // The broker holds it no more: it was acknowledged before.
+        None if is_settled_since(story, n) => Answer::NotApplicable,
         // What took it first may have been no worker, and whoever has it now may finish it.
         Some(_) if !was_worker => Answer::NotApplicable,
         Some(again) => Answer::likely(
@@ -321,11 +323,17 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
                 Some(why) => (format!("{text}; {why}"), vec![passage.n, n, why.n]),
                 None => (text, vec![passage.n, n]),
             };
+            // Its last lines may be lost: only a message that is there again, or a log that is whole, shows that it
+            // was not acknowledged.
+            let answer = match holding::came_back(story) {
+                Some(back) => Answer::shown(text, evidence).resting_on([back]),
+                None => Answer::shown(text, evidence).given([Premise::LogIsWhole]),
+            };
             // A place's log comes another way than the news of its processes, and may be the later one.
             match (place::place_of(pid).is_some(), story.closed()) {
-                (false, _) => Answer::shown(text, evidence).terminal(),
-                (true, true) => Answer::shown(text, evidence),
-                (true, false) => Answer::likely(text, evidence),
+                (false, _) => answer.terminal_after(LOOK_MS),
+                (true, true) => answer,
+                (true, false) => answer.at_most(Certainty::Likely),
             }
         }
         // Where the log tells of every end, and the task had begun, it would have told of this one.
@@ -358,6 +366,15 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         }
         None => Answer::NotApplicable,
     }
+}
+
+/// What a process had in hand when it ended is on its queue again, or in another's hands: by a later count it is neither.
+fn is_settled_since(story: &Story<'_>, gone: u32) -> bool {
+    let gone_at = story.timeline.event(gone).map_or(f64::MAX, |gone| gone.at_ms);
+    let last = story.infos(story.queue()).last();
+    story.acknowledges_after_the_run()
+        && last
+            .is_some_and(|info| info.counted_ms > gone_at && info.ready == Some(0) && info.unacked == Some(0))
 }
 
 /// Nobody consumes the queue since the death; unknown before that is looked at.
@@ -794,5 +811,55 @@ mod tests {
         assert_eq!(looked(dead).as_deref(), Some("worker-died-in-actor"));
         assert_eq!(looked(again).as_deref(), Some("blocked-before-entry"));
         assert_eq!(looked(entered).as_deref(), Some("actor-still-running"));
+    }
+
+    /// Told to stop by the lines that were lost, it had acknowledged what it had.
+    #[test]
+    fn one_whose_last_lines_are_lost() {
+        let gone = || Scene::entered().worker_process(&[WORKER]).gone(101);
+        assert_eq!(gone().silence().answer(&CAUSE), "likely");
+        let path = "worker.log".to_owned();
+        let whole = gone().see(Source::WorkerLog, EventKind::ReadWhole { path });
+        assert_eq!(whole.silence().answer(&CAUSE), "certain");
+        // The broker holds it no more, or has it back.
+        let counted = |ready, unacked| {
+            gone()
+                .totals("default", ready, unacked, serde_json::json!({}))
+                .depth("default", ready, 0)
+                .silence()
+        };
+        assert_eq!(counted(0, 0).answer(&CAUSE), "not applicable");
+        assert_eq!(counted(1, 0).answer(&CAUSE), "likely");
+        let idle = Scene::new().totals("default", 0, 0, serde_json::json!({}));
+        let back = idle
+            .submitted()
+            .publish("default")
+            .deliver(WORKER)
+            .peer(WORKER, 101)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .worker_process(&[WORKER])
+            .gone(101)
+            .depth("default", 1, 0);
+        assert_eq!(back.silence().answer(&CAUSE), "certain");
+    }
+
+    /// Lines in a format of the application's, without pids: the connection says which process has the message.
+    #[test]
+    fn a_sibling_that_died_is_a_near_miss() {
+        let without_pids = |pid: i32| {
+            let mut scene = died(Scene::entered().worker_process(&[WORKER]), pid);
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind {
+                    line.pid = None;
+                }
+            }
+            scene.answer(&CAUSE)
+        };
+        assert_ne!(without_pids(101), "not applicable");
+        assert_eq!(without_pids(102), "not applicable");
     }
 }

@@ -31,6 +31,15 @@ impl<'a> Story<'a> {
                     && (told.at_ms <= died.at_ms || told.line.pid.is_some())
             });
             let settled = last.is_some_and(|told| self.ends_attempt(told));
+            // A line without a pid may be of any process, and another one has the message.
+            let taker = self
+                .deliveries()
+                .last()
+                .and_then(|passage| self.peer(passage.connection));
+            let of_a_sibling = !self.master_takes()
+                && last.is_some_and(|told| told.line.pid.is_none())
+                && taker.is_some_and(|taker| taker.value != self.called(died, *pid).unwrap_or(*pid))
+                && !delivered();
             // Another master's child.
             let is_anothers = self.master_takes()
                 && self.deliveries().last().is_some_and(|passage| {
@@ -42,6 +51,7 @@ impl<'a> Story<'a> {
                 });
             self.counts(died)
                 && !is_anothers
+                && !of_a_sibling
                 && !settled
                 && self.lost_a_job(died) != Some(false)
                 && !self.runs_after(died)
