@@ -1,7 +1,7 @@
 //! The worker process is stopped.
 
 use crate::diagnosis::evidence::{
-    Fact, Transfer, connections, containers, control, retries, stacks, workers,
+    Fact, Transfer, broker, connections, containers, control, retries, stacks, workers,
 };
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
@@ -41,6 +41,10 @@ fn check(story: &Story<'_>) -> Answer {
             false => Answer::NotApplicable,
         };
     };
+    // What it has done with before it was stopped waits for nothing.
+    if let Some(over) = over(story) {
+        return Answer::ruled_out("it had done with the message before", [over]);
+    }
     if let Some(container) = story.container_at(passage.connection)
         && container.state == "paused"
     {
@@ -108,6 +112,12 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // It need not be the watched worker.
     answer.naming("{worker_pid}", process.pid)
+}
+
+/// The message is settled, by the worker's word or by the broker's count.
+fn over(story: &Story<'_>) -> Option<u32> {
+    let told = story.attempt_over().map(|told| told.n);
+    told.or_else(|| broker::drained(story))
 }
 
 /// It was seen stopped, and running again after that, whenever that was.
@@ -286,7 +296,7 @@ fn paused(story: &Story<'_>, delivered: Option<u32>) -> Option<Answer> {
         && consumers == Some(0)
         && retries::is_on_the_queue(story)
         && containers::runs_a_worker(&container)
-        && !workers::consumes_others_only(story);
+        && !story.consumes_others_only();
     let answer = match (is_why_nobody_consumes, delivered.is_some(), consumers) {
         (true, ..) => Answer::shown(text, evidence),
         // Another consumer may have taken it, or be the one that is to.
@@ -661,5 +671,26 @@ mod tests {
             panic!("it is stopped");
         };
         assert_eq!(matched.values, [("{worker_pid}", "900".to_owned())]);
+    }
+
+    /// It had acknowledged the message, and was stopped later.
+    #[test]
+    fn one_that_was_done_with_it_is_a_near_miss() {
+        let counted = |unacked| {
+            let mut scene = in_state('T');
+            scene.timeline.events.pop();
+            let scene = scene
+                .totals("default", 0, unacked, serde_json::json!({}))
+                .silence();
+            scene.answer(&CAUSE)
+        };
+        assert_eq!(counted(1), "certain");
+        assert_eq!(counted(0), "ruled out");
+        let stopped = |scene: Scene| {
+            let scene = scene.process(101, 100, "python dramatiq app", |process| process.state = 'T');
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(stopped(Scene::entered()), "certain");
+        assert_eq!(stopped(Scene::entered().completed().acked("m-1")), "ruled out");
     }
 }

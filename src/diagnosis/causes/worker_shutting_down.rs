@@ -46,6 +46,10 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(acknowledged) = story.acknowledged_early().filter(|_| in_its_hands) {
         return with_it_acknowledged(story, &told, acknowledged);
     }
+    // Whoever took it has settled it: it was in nobody's hands by then, and a worker that starts will not get it.
+    if let Some(drained) = broker::drained(story).filter(|_| passage.is_some()) {
+        return Answer::ruled_out("the message does not wait any more", [drained]);
+    }
     if in_its_hands {
         return Answer::likely(
             "the worker began to shut down with the message in its hands: the broker gives it back",
@@ -57,10 +61,6 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some(over) = has_stopped(story) {
         return over;
-    }
-    // Whoever took it has settled it: a worker that starts will not get it.
-    if let Some(drained) = broker::drained(story).filter(|_| passage.is_some()) {
-        return Answer::ruled_out("the message does not wait any more", [drained]);
     }
     match broker::has_consumer(story) {
         Some(_) if passage.is_none() && story.sees_all(Source::Firehose) => {
@@ -302,5 +302,19 @@ mod tests {
             "{}",
             stopped(1).summary()
         );
+    }
+
+    /// A worker whose log is quiet had done with it, by the broker's count, and was told to stop later.
+    #[test]
+    fn what_the_broker_holds_no_more_does_not_come_back() {
+        let stopped = |unacked: u64| {
+            Scene::quiet(|scene| scene)
+                .info("dramatiq.WorkerProcess(0)", STOPPING)
+                .totals("default", 0, unacked, serde_json::json!({}))
+                .silence()
+        };
+        assert_eq!(stopped(1).answer(&CAUSE), "likely");
+        assert!(stopped(1).summary().contains("gives it back"));
+        assert_eq!(stopped(0).answer(&CAUSE), "ruled out");
     }
 }
