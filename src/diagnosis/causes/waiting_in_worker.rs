@@ -60,6 +60,12 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(n) = taker.and_then(|taker| threads::free_child(story, taker.value, pushed.at_ms)) {
         return Answer::ruled_out("a child of its pool is free", [pushed.n, n]);
     }
+    if let Some(n) = pushed
+        .pid
+        .and_then(|pid| threads::free_thread(story, pid, pushed.at_ms))
+    {
+        return Answer::ruled_out("a thread of its process waits for a message", [pushed.n, n]);
+    }
     if let Some(n) = story.is_counted_by_none(pushed.at_ms) {
         return Answer::ruled_out("its worker counts no task that it runs", [n]);
     }
@@ -442,5 +448,21 @@ mod tests {
         assert_eq!(behind().silence().answer(&CAUSE), "likely");
         let unnamed = behind().answers(|answer| answer.active("a").active("b"));
         assert_eq!(unnamed.silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// The lines of an end were lost.
+    #[test]
+    fn a_thread_that_waits_for_a_message_is_free() {
+        const WAITS: &[(&str, &str)] = &[
+            ("Queue.get", "/usr/lib/python3.11/queue.py"),
+            ("WorkerThread.run", "/v/site-packages/dramatiq/worker.py"),
+        ];
+        let seen = |second: &'static [(&'static str, &'static str)]| {
+            behind(&[101, 101])
+                .stacks(101, &[("Thread-0", AT_WORK), ("Thread-1", second)])
+                .silence()
+        };
+        assert_eq!(seen(WAITS).answer(&CAUSE), "ruled out");
+        assert_eq!(seen(AT_WORK).answer(&CAUSE), "likely");
     }
 }

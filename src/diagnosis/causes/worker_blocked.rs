@@ -37,8 +37,11 @@ fn check(story: &Story<'_>) -> Answer {
         Some(Fact { n, value: pid, .. })
             if story.is_watched(pid) == Some(true) && story.gone(pid).is_none() =>
         {
-            let text =
-                format!("delivered to the watched worker (pid {pid}), which is alive and logs nothing of it");
+            let says = match story.line(|mark| matches!(mark, LogEvent::Pushed { .. })) {
+                Some(_) => "which is alive, has put it onto its own work queue, and logs nothing more of it",
+                None => "which is alive and logs nothing of it",
+            };
+            let text = format!("delivered to the watched worker (pid {pid}), {says}");
             if let Some((why, reason)) = may_be_quiet(story, pid) {
                 let evidence = [passage.n, n].into_iter().chain(why);
                 Answer::possible(format!("{text}; {reason}"), evidence.collect::<Vec<_>>())
@@ -107,6 +110,17 @@ mod tests {
         assert_eq!(
             silent().silence().without(Source::Process).answer(&CAUSE),
             "cannot tell"
+        );
+    }
+
+    #[test]
+    fn what_it_logs_of_it_is_not_denied() {
+        let said = silent().pushed("m-1").silence();
+        assert_eq!(said.answer(&CAUSE), "likely");
+        assert!(
+            !said.summary().contains("logs nothing of it"),
+            "{}",
+            said.summary()
         );
     }
 }

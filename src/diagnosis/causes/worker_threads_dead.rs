@@ -24,8 +24,8 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || is_stopping(story) {
         return Answer::NotApplicable;
     }
-    let deaths = threads::deaths(story);
     for (pid, mut evidence) in holders(story) {
+        let deaths = threads::deaths(story, pid);
         if let Some(dump) = threads::all_dead(story, pid) {
             evidence.extend(dump);
             let text = format!("pid {pid} lives and has no worker thread left{}", why(&deaths));
@@ -210,5 +210,17 @@ mod tests {
             .depth("default", 1, 2)
             .silence();
         assert_eq!(two.answer(&CAUSE), "not applicable");
+    }
+
+    /// The threads of another process died, and this one's stack may have been read in part.
+    #[test]
+    fn deaths_in_another_process_say_nothing() {
+        let died = |pid: i32| {
+            let text = format!("[PID {pid}] [Thread-6] [app] [ERROR] {DEATH}");
+            let scene = Scene::delivered().line(&text).stacks(101, NONE_LEFT);
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(died(101), "certain");
+        assert_eq!(died(102), "likely");
     }
 }

@@ -34,12 +34,32 @@ pub(in crate::diagnosis) fn free_child(story: &Story<'_>, master: i32, since: f6
     })
 }
 
+/// A worker thread of this process was seen to wait for a message after that moment: what lay before it was taken.
+pub(in crate::diagnosis) fn free_thread(story: &Story<'_>, pid: i32, since: f64) -> Option<u32> {
+    let shape = &story.framework().stack;
+    let consumer = shape.consumer.filter(|_| !story.master_takes())?;
+    let mut dumps = story.stacks().dumps().rev();
+    let dump = dumps.find(|dump| dump.pid == pid && dump.at_ms > since)?;
+    let waits = |thread: &Thread<'_>| {
+        thread.is_still()
+            && thread.has(shape.worker)
+            && thread
+                .frames()
+                .iter()
+                .any(|frame| frame.file.ends_with("/queue.py"))
+            && !thread.has(shape.worker_loop)
+            && !thread.has(consumer)
+    };
+    dump.threads().find(waits).map(|thread| thread.n)
+}
+
 /// Lines by which Python says that a worker thread ended with an exception: the thread's name, and the
-/// line. The exception of a thread of another kind is not of interest.
-pub(in crate::diagnosis) fn deaths<'a>(story: &Story<'a>) -> Vec<(&'a str, WorkerLine<'a>)> {
+/// line. The exception of a thread of another kind is not of interest, nor that of another process.
+pub(in crate::diagnosis) fn deaths<'a>(story: &Story<'a>, pid: i32) -> Vec<(&'a str, WorkerLine<'a>)> {
     let shape = &story.framework().stack;
     let lines = story.worker_lines().iter();
     lines
+        .filter(|told| told.line.pid.is_none() || told.pid == Some(pid))
         .filter_map(|told| {
             let rest = told.line.text.split_once("Exception in thread ")?.1;
             let name = rest.split([':', ' ']).next()?;
