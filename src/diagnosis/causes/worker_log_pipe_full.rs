@@ -84,10 +84,12 @@ fn check(story: &Story<'_>) -> Answer {
         );
         // A busy pipe is full for a moment, too: it was so from the start, or a thread stands still
         // in the write, and nothing has come out of it.
-        let wrote = story
-            .worker_lines()
-            .iter()
-            .any(|told| told.pid == Some(process.pid) && !told.line.before);
+        let wrote = story.worker_lines().iter().any(|told| {
+            let is_its = |pid: i32| {
+                pid == process.pid || story.process(pid).is_some_and(|child| child.ppid == process.pid)
+            };
+            !told.line.before && told.line.pid.is_none_or(|_| told.pid.is_some_and(is_its))
+        });
         // Where it is the master that writes for its children, it is they who take the messages.
         let children = story.all_processes().filter(|child| child.ppid == process.pid);
         let mut evidence = vec![event.n];
@@ -220,5 +222,21 @@ mod tests {
             writing().silence().without(Source::Process).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// A format without pids, or a master that writes for its children.
+    #[test]
+    fn lines_that_come_out_of_it() {
+        let plain = writing().plain(Some(crate::timeline::Level::Info), "order 7 is paid");
+        assert_eq!(plain.silence().answer(&CAUSE), "possible");
+        let child = |ppid: i32| {
+            writing()
+                .process(102, ppid, "python dramatiq app", |_| {})
+                .line("[PID 102] [Thread-4] [app] [INFO] order 7 is paid")
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(child(101), "possible");
+        assert_eq!(child(99), "certain");
     }
 }
