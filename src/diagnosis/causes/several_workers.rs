@@ -32,6 +32,10 @@ fn check(story: &Story<'_>) -> Answer {
         let Some(Fact { n, value: pid, .. }) = story.peer(&consumer.connection) else {
             return Answer::NotApplicable;
         };
+        // The list is older than its end.
+        if story.gone(pid).is_some() {
+            return Answer::NotApplicable;
+        }
         evidence.push(n);
         match story.is_watched(pid) {
             Some(true) => own += 1,
@@ -119,6 +123,7 @@ mod tests {
     #[test]
     fn a_second_worker_consumes() {
         assert_eq!(beside().answer(&CAUSE), "certain");
+        assert_eq!(beside().gone(900).answer(&CAUSE), "not applicable");
     }
 
     /// Two processes of one master, of which the part of the log that was read names one.

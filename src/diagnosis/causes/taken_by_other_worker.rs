@@ -1,6 +1,6 @@
 //! Another worker took the message.
 
-use crate::diagnosis::evidence::{Fact, Transfer, broker, containers, others, workers};
+use crate::diagnosis::evidence::{Fact, Transfer, broker, containers, others, programs, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -123,7 +123,8 @@ fn taken_by_process(story: &Story<'_>, passage: u32, taker: Fact<i32>) -> Answer
             format!("delivered to pid {pid}, the watched worker's"),
             [passage, n],
         ),
-        (_, Some(process)) if is_the_api(story, pid) => {
+        // What is no Python and listens there is a relay, whatever its name.
+        (_, Some(process)) if is_the_api(story, pid) && programs::runs_python(story, &process) => {
             let evidence = [passage, n, process.n];
             broker::taken(story, Answer::shown(by_the_api(&process), evidence))
         }
@@ -314,5 +315,32 @@ mod tests {
         };
         assert_eq!(beside("python dramatiq -v app --threads 4"), "likely");
         assert_eq!(beside("python dramatiq -v other --threads 2"), "certain");
+    }
+
+    /// One forwarder holds the API's published port and the worker's connection to the broker.
+    #[test]
+    fn what_listens_there_and_is_no_python_is_a_relay() {
+        let taken = |command: &str| {
+            Scene::sent_to_another()
+                .see(
+                    crate::timeline::Source::Process,
+                    EventKind::ApiProcess { pid: 900 },
+                )
+                .process(900, 1, command, |_| {})
+                .peer(OTHER, 900)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(
+            taken("/usr/bin/rootlesskit --port-driver=builtin"),
+            "not applicable"
+        );
+        for server in [
+            "/v/bin/python /v/bin/uvicorn app:api",
+            "gunicorn: worker [shop]",
+            "uwsgi --ini shop.ini",
+        ] {
+            assert_eq!(taken(server), "certain", "{server}");
+        }
     }
 }

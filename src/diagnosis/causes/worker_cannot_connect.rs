@@ -1,7 +1,7 @@
 //! The worker tries to connect to the broker, and fails.
 
-use crate::diagnosis::evidence::{connections, containers};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::evidence::{WorkerLine, connections, containers, workers};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
 use crate::timeline::{EventKind, Source};
@@ -50,11 +50,23 @@ fn check(story: &Story<'_>) -> Answer {
             format!("0 consumers: the worker cannot connect ({count} in its log): {error}{default}")
         },
     )
+    .at_most(match about_it.is_some_and(|told| has_ended(story, told)) {
+        true => Certainty::Likely,
+        false => Certainty::Certain,
+    })
     .lasting_if_certain(connections::is_refused_for_good(story));
     match error {
         Answer::Matched(_) => error,
         other => in_no_network(story).unwrap_or(other),
     }
+}
+
+/// Who could not connect does not try any more: its process is gone, or its words are from before the run and no process
+/// of it is seen.
+fn has_ended(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let is_gone = told.pid.is_some_and(|pid| story.gone(pid).is_some());
+    let is_unseen = || story.sees(Source::Process) && workers::watched_is_alive(story).is_none();
+    is_gone || told.line.before && is_unseen()
 }
 
 /// Nothing was said of an error yet, but its container is in no network that its engine knows: no broker is reached from
@@ -331,5 +343,43 @@ mod tests {
             "cannot tell"
         );
         assert_ne!(scene(ours, "Something else.").answer(&CAUSE), "likely");
+    }
+
+    #[test]
+    fn one_that_has_ended_since_does_not_try() {
+        let logger = "dramatiq.worker.ConsumerThread(default)";
+        let tries = || nobody().worker_process(&[]).critical(logger, REFUSED);
+        assert_eq!(tries().silence().answer(&CAUSE), "certain");
+        assert_eq!(tries().gone(101).silence().answer(&CAUSE), "likely");
+        // From a moment before the run, and no such process is seen.
+        let before = || nobody().from_before(5).critical(logger, REFUSED).from_now_on();
+        assert_eq!(before().silence().answer(&CAUSE), "likely");
+        assert_eq!(before().worker_process(&[]).silence().answer(&CAUSE), "certain");
+    }
+
+    /// Celery names no queue in such a line: by its banner this worker consumes none of ours.
+    #[test]
+    fn a_worker_of_other_queues_that_cannot_connect() {
+        let scene = |queue: &str| {
+            let error =
+                "consumer: Cannot connect to amqp://shop:**@10.9.9.9:5672//: [Errno 111] Connection refused.";
+            let banner = format!("                .> {queue}           exchange={queue}(direct) key={queue}");
+            Scene::new()
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.queue = "celery".into();
+                })
+                .depth("celery", 0, 0)
+                .plain(None, &banner)
+                .submitted()
+                .row("PENDING")
+                .publish("celery")
+                .plain(Some(crate::timeline::Level::Error), error)
+                .depth("celery", 1, 0)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(scene("invoices"), "not applicable");
+        assert_eq!(scene("celery"), "certain");
     }
 }

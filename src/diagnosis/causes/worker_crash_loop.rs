@@ -1,7 +1,7 @@
 //! The worker ends, is started again, and ends again.
 
 use super::worker_not_started::{died_at_start, reason};
-use crate::diagnosis::evidence::{Depth, WorkerLine, containers, workers};
+use crate::diagnosis::evidence::{Depth, WorkerLine, containers, lives};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -34,8 +34,12 @@ fn check(story: &Story<'_>) -> Answer {
     if depth.consumers > 0 {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
     }
-    if !story.closed() || workers::consumes_others_only(story) {
+    if !story.closed() || story.consumes_others_only() {
         return Answer::NotApplicable;
+    }
+    let up = lives::is_up(story);
+    if let Some(up) = up.filter(|up| up.n > last.n && up.line.stream == last.line.stream) {
+        return Answer::ruled_out("it has come up since", [up.n]);
     }
     let (because, why) = words(story, last);
     let delivered = story.deliveries().last().map(|passage| passage.n);
@@ -53,8 +57,8 @@ fn check(story: &Story<'_>) -> Answer {
             format!("the worker ended and was started again during the run, and nobody consumes yet: {why}"),
             evidence,
         ),
-        // Below DEBUG it may be at this very message that it ends.
-        _ if delivered.is_some() && !story.debug_log() => Answer::likely(text, evidence),
+        // Below DEBUG it may be at this very message that it ends. And beside one that is up it may be another service's.
+        _ if delivered.is_some() && !story.debug_log() || up.is_some() => Answer::likely(text, evidence),
         _ => Answer::shown(text, evidence).given([Premise::WriterIsTheWorker]),
     }
 }
@@ -390,5 +394,38 @@ mod tests {
             .depth("default", 1, 0)
             .silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    /// It came up at last, and is connected elsewhere; or another service crashes in the same log.
+    #[test]
+    fn one_that_is_up_is_a_near_miss() {
+        let comes_up = |scene: Scene, master: i32| {
+            let child = master + 1;
+            scene
+                .line(&format!("[PID {master}] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up."))
+                .line(&format!("[PID {child}] [MainThread] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue 'default'."))
+        };
+        let ends = |scene: Scene| scene.depth("default", 1, 0).silence().answer(&CAUSE);
+        let twice = || one_life(one_life(waiting(), 200, "-9"), 300, "-9");
+        assert_eq!(ends(comes_up(twice(), 400)), "ruled out");
+        assert_eq!(ends(one_life(comes_up(twice(), 400), 400, "-9")), "certain");
+        // It was up before the other one began to crash.
+        let beside = comes_up(waiting(), 100).worker_process(&[]);
+        assert_eq!(ends(one_life(one_life(beside, 200, "-9"), 300, "-9")), "likely");
+        let streams = |scene: Scene| {
+            let mut scene = one_life(one_life(comes_up(scene, 100), 200, "-9"), 300, "-9");
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind {
+                    let service = if line.pid < Some(200) {
+                        "worker-1"
+                    } else {
+                        "mail-1"
+                    };
+                    line.stream = Some(service.to_owned());
+                }
+            }
+            ends(scene)
+        };
+        assert_eq!(streams(waiting()), "likely");
     }
 }

@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     if depth.consumers > 0 {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
     }
-    if !story.closed() || workers::consumes_others_only(story) {
+    if !story.closed() || story.consumes_others_only() {
         return Answer::NotApplicable;
     }
     let stopped = matches!(master.state, 'T' | 't');

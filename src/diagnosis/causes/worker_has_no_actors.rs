@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{broker, connections, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WITH_MIDDLEWARE};
-use crate::timeline::Source;
+use crate::timeline::{Level, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-has-no-actors",
@@ -52,7 +52,13 @@ fn check(story: &Story<'_>) -> Answer {
             && connections::amqp_socket(story, process).is_none()
     });
     let text = "the worker is ready and added no consumer: no actor is declared on its broker";
-    match idle {
+    // Its loggers may be quieter than others.
+    let prefix = format!("{}.worker.", story.framework().log.logger);
+    let tells = lines.iter().any(|told| {
+        let logger = told.line.logger.as_deref().unwrap_or_default();
+        told.line.level == Some(Level::Debug) && logger.starts_with(&prefix)
+    });
+    match idle.filter(|_| tells) {
         Some(process) => {
             evidence.push(process.n);
             Answer::shown(
@@ -90,11 +96,20 @@ mod tests {
     fn ready_at_debug_without_a_consumer() {
         assert_eq!(ready().silence().cause(), "likely worker-has-no-actors");
         // Certain only where the file that the worker writes was read to its end.
-        let seen = ready().worker_process(&[]);
+        let seen = ready()
+            .debug("dramatiq.worker.WorkerThread", "Running worker thread...")
+            .worker_process(&[]);
         assert_eq!(seen.clone().silence().cause(), "likely worker-has-no-actors");
-        let path = "worker.log".into();
-        let whole = seen.see(Source::WorkerLog, EventKind::ReadWhole { path });
-        assert_eq!(whole.silence().cause(), "certain worker-has-no-actors");
+        let read = |scene: Scene| {
+            let path = "worker.log".into();
+            scene
+                .see(Source::WorkerLog, EventKind::ReadWhole { path })
+                .silence()
+        };
+        assert_eq!(read(seen).cause(), "certain worker-has-no-actors");
+        // The loggers that tell of consumers may be quieter.
+        let quieter = ready().worker_process(&[]);
+        assert_eq!(read(quieter).answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -71,6 +71,10 @@ fn check(story: &Story<'_>) -> Answer {
                 WorkerLife::Ending => Some(false),
             })
             .unwrap_or(false);
+    let unsure = unsure
+        || may_be_anothers_words(story, at)
+        || lives::is_up(story).is_some()
+        || told.line.before && runs_elsewhere(story);
     // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
     // just be trying again. A container that has ended has no later life.
     let ended = story.ended_worker_containers();
@@ -103,6 +107,32 @@ fn check(story: &Story<'_>) -> Answer {
             .given([Premise::WriterIsTheWorker])
             .lasting_if(workers::stays_dead(story))
     }
+}
+
+/// A traceback that nothing but the interpreter prints need not be the worker's end: an application may print one and go
+/// on, or a program that runs before it. A worker boots or lives since.
+fn may_be_anothers_words(story: &Story<'_>, at: usize) -> bool {
+    let told = &story.worker_lines()[at];
+    if told.mark.is_some() {
+        return false;
+    }
+    let own = |other: &&WorkerLine<'_>| other.line.stream == told.line.stream;
+    let later = story.worker_lines()[at + 1..].iter().filter(own);
+    let last_life = later.filter_map(WorkerLine::worker_life).last();
+    last_life == Some(WorkerLife::Booting)
+        || workers::live_workers(story)
+            .iter()
+            .any(|process| process.at_ms > told.at_ms && workers::is_worker(process))
+}
+
+/// A worker lives that was started by the configured command: it may be a later one, that writes elsewhere.
+fn runs_elsewhere(story: &Story<'_>) -> bool {
+    story.all_processes().any(|process| {
+        process.is_configured
+            && workers::is_worker(&process)
+            && process.lives()
+            && story.gone(process.pid).is_none()
+    })
 }
 
 /// A line behind that one which tells of a worker that came up. Another service's life is none of this one's.
@@ -154,7 +184,8 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
         return Some(Answer::ruled_out("it had booted, and ended later", [booted.n]));
     }
     let mut evidence = vec![launch.n, end.n];
-    let why = match lines.iter().rev().find(|told| died_at_start(told)) {
+    let last_words = lines.iter().rev().find(|told| died_at_start(told));
+    let why = match last_words {
         Some(told) => {
             evidence.push(told.n);
             reason(story, told)
@@ -172,6 +203,9 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
     // One that ends well may have put itself into the background and still be on its way.
     if end.exit == 0 && (!story.closed() || workers::watched_is_alive(story).is_some()) {
         return story.closed().then(|| Answer::possible(text, evidence));
+    }
+    if end.exit == 0 && last_words.is_none() {
+        return Some(Answer::likely(text, evidence));
     }
     // Its last lines may still be on their way.
     Some(Answer::shown(text, evidence).terminal_after(150))
@@ -465,5 +499,79 @@ mod tests {
             panic!("no match");
         };
         assert!(matched.summary.ends_with("for 7 days"), "{}", matched.summary);
+    }
+
+    /// An application prints a traceback at import and goes on; a migration before the worker fails.
+    #[test]
+    fn a_printed_traceback_with_a_life_behind_it() {
+        let printed = || {
+            nobody().plain(
+                None,
+                "Traceback (most recent call last):\n  File \"/app/opt.py\", line 3, in <module>\nModuleNotFoundError: No module named 'uvloop'",
+            )
+        };
+        let ours = |scene: Scene| scene.worker_container("a1", "running", |_| {});
+        assert_eq!(ours(printed()).silence().answer(&CAUSE), "certain");
+        let lives = printed().worker_process(&[]).silence();
+        assert_eq!(ours(lives).answer(&CAUSE), "likely");
+        let boots = "[PID 100] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.";
+        assert_eq!(ours(printed().line(boots)).silence().answer(&CAUSE), "likely");
+        let failed = printed()
+            .error("dramatiq.WorkerProcess(0)", IMPORT)
+            .worker_process(&[]);
+        assert_eq!(ours(failed).silence().answer(&CAUSE), "certain");
+    }
+
+    /// `celery multi start`, `systemctl start`: what ends well has started something, as a rule.
+    #[test]
+    fn a_start_command_that_ends_well() {
+        let started = |code: i32| {
+            Scene::new()
+                .depth("default", 0, 0)
+                .started("worker", 100)
+                .exited(100, code)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .silence()
+        };
+        assert_eq!(started(0).answer(&CAUSE), "likely");
+        assert_eq!(started(1).answer(&CAUSE), "certain");
+    }
+
+    /// Two services write to one file: the other one's import failed, and ours is up.
+    #[test]
+    fn one_beside_it_that_is_up() {
+        let adds = |queue: &str| format!("Adding consumer for queue '{queue}'.");
+        let scene = |queue: &str, lives: bool| {
+            let scene = nobody()
+                .debug("dramatiq.worker._WorkerMiddleware", &adds(queue))
+                .line(&format!(
+                    "[PID 201] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] {IMPORT}"
+                ))
+                .worker_container("a1", "running", |_| {});
+            let scene = if lives { scene.worker_process(&[]) } else { scene };
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(scene("default", true), "likely");
+        assert_eq!(scene("default", false), "certain");
+        assert_eq!(scene("mail", true), "certain");
+    }
+
+    /// It failed minutes ago, was repaired and started again from a terminal.
+    #[test]
+    fn one_that_was_started_since_and_writes_elsewhere() {
+        let failed = |is_configured: bool| {
+            nobody()
+                .error("dramatiq.WorkerProcess(0)", IMPORT)
+                .from_now_on()
+                .process(300, 1, "python dramatiq -v 2 app", |process| {
+                    process.is_configured = is_configured;
+                })
+        };
+        assert_eq!(failed(true).silence().answer(&CAUSE), "likely");
+        assert_eq!(failed(true).gone(300).silence().answer(&CAUSE), "certain");
+        assert_eq!(failed(false).silence().answer(&CAUSE), "certain");
     }
 }

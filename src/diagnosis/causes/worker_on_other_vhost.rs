@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, containers, workers};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::{DefaultBroker, LogEvent};
 use crate::timeline::{Connection, Source};
 
@@ -33,7 +33,16 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(named) = tries_this_one(story) {
         return Answer::ruled_out("the broker refuses it something in this very vhost", [named]);
     }
-    let workers = workers::live_workers(story);
+    // Another service that writes to the same log is rightly elsewhere, and one that is about to connect here is not.
+    let of_others = story.pids_of_other_queues();
+    let mut workers = workers::live_workers(story);
+    workers.retain(|process| {
+        !of_others.contains(&process.pid) && !connections::is_connecting_to_ours(story, process)
+    });
+    let refused = |told: &WorkerLine<'_>| {
+        matches!(told.mark, Some(LogEvent::ConnectionError { .. })) && !told.line.before
+    };
+    let is_refused = story.worker_lines().iter().any(refused);
     if let Some(connections) = story.connections() {
         for process in &workers {
             let mine: Vec<_> = connections
@@ -78,6 +87,11 @@ fn check(story: &Story<'_>) -> Answer {
     let mut remotes = remotes.filter_map(|socket| socket.split(" -> ").nth(1));
     let default = remotes.find_map(|remote| default_broker(story, remote));
     connections::other_broker(story, &workers, "the worker")
+        // Its consumer's own connection may be the one that is missing.
+        .at_most(match is_refused {
+            true => Certainty::Likely,
+            false => Certainty::Certain,
+        })
         .followed_by(&words(story, default))
         .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
 }
@@ -162,7 +176,7 @@ fn words(story: &Story<'_>, default: Option<&DefaultBroker>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{OTHER, Scene, WORKER};
+    use crate::diagnosis::testing::{API, OTHER, Scene, WORKER};
 
     fn nobody() -> Scene {
         Scene::new()
@@ -258,5 +272,47 @@ mod tests {
             elsewhere().silence().without(Source::Process).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// Its own connection is about to be made, or is refused; the other one is for something else.
+    #[test]
+    fn one_that_is_about_to_connect_here_is_a_near_miss() {
+        let adds = "Adding consumer for queue 'default'.";
+        let connects = "127.0.0.1:40999 -> 127.0.0.1:5672 (connecting)";
+        let knows = |sockets: &[&str]| {
+            nobody()
+                .debug("dramatiq.worker._WorkerMiddleware", adds)
+                .worker_process(sockets)
+        };
+        let staging = |scene: Scene| scene.connections(&[(WORKER, "staging", "running")]).silence();
+        assert_eq!(staging(knows(&[WORKER])).answer(&CAUSE), "certain");
+        assert_eq!(
+            staging(knows(&[WORKER, connects])).answer(&CAUSE),
+            "not applicable"
+        );
+        let second = "127.0.0.1:40998 -> 10.0.0.5:5671";
+        let elsewhere = |sockets: &[&str]| knows(sockets).peer(API, 50).connections(&[(API, "/", "running")]);
+        assert_eq!(elsewhere(&[second]).silence().answer(&CAUSE), "certain");
+        assert_eq!(
+            elsewhere(&[second, connects]).silence().answer(&CAUSE),
+            "not applicable"
+        );
+        let refused = elsewhere(&[second]).critical(
+            "dramatiq.worker.ConsumerThread(default)",
+            "Consumer encountered a connection error: (403, 'ACCESS_REFUSED')",
+        );
+        assert_eq!(refused.silence().answer(&CAUSE), "likely");
+    }
+
+    /// Two services write to one log, and ours is dead.
+    #[test]
+    fn another_service_that_is_rightly_elsewhere_is_a_near_miss() {
+        let adds = |scene: Scene, pid: i32, queue: &str| {
+            scene.line(&format!("[PID {pid}] [MainThread] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue '{queue}'."))
+        };
+        let scene = adds(adds(elsewhere(), 201, "default"), 101, "mail");
+        assert_eq!(scene.silence().answer(&CAUSE), "not applicable");
+        let scene = adds(adds(elsewhere(), 201, "mail"), 101, "default");
+        assert_eq!(scene.silence().answer(&CAUSE), "certain");
     }
 }

@@ -37,7 +37,10 @@ fn check(story: &Story<'_>) -> Answer {
     let is_for_others =
         all.any(|process| pids.contains(&process.pid) && programs::leaves_out_our_queue(story, &process));
     if let Some(thread) = stacks::in_the_stub(story, &pids) {
-        let adding = adding.filter(|_| !story.one_leaves_us_out());
+        // Another service may write to the same log, with a stub of its own.
+        let dump = story.stacks().dumps().find(|dump| dump.n == thread.n);
+        let its_pid = dump.map(|dump| dump.pid);
+        let adding = adding.filter(|told| !story.one_leaves_us_out() && told.pid == its_pid);
         let text = format!(
             "the worker consumes from {}'s stub broker (thread {}), not from RabbitMQ",
             story.framework().title,
@@ -149,6 +152,13 @@ mod tests {
         let dropped = "Dropping consumer for queue 'default': not whitelisted.";
         let another = added().debug("dramatiq.worker.Worker", dropped);
         assert_ne!(consumes(another), "certain worker-on-test-broker");
+        // The line is of another process.
+        let adds = "[PID 201] [MainThread] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue 'default'.";
+        let beside = nobody()
+            .line(adds)
+            .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+            .worker_process(&[]);
+        assert_ne!(consumes(beside), "certain worker-on-test-broker");
         // A stub of its own, in a worker that its command keeps from our queue.
         let ready = nobody().info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.");
         let started = |options: &str| {

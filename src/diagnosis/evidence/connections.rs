@@ -10,7 +10,7 @@ use crate::timeline::{Connection, EventKind, Process, Source};
 pub(in crate::diagnosis) fn connecting_to_a_broker(story: &Story<'_>) -> Option<Fact<String>> {
     story.api_processes().into_iter().find_map(|process| {
         let socket = process.sockets.iter().find(|socket| {
-            socket.ends_with(" (connecting)") && is_amqp_port(story, socket.trim_end_matches(" (connecting)"))
+            socket.ends_with(CONNECTING) && is_amqp_port(story, socket.trim_end_matches(CONNECTING))
         })?;
         Some(process.with(socket.clone()))
     })
@@ -86,6 +86,21 @@ pub(in crate::diagnosis) fn elsewhere<'a>(story: &Story<'_>, process: &'a Proces
         })
 }
 
+/// It is about to connect to the configured broker: it has sent no more than its first packet so far.
+pub(in crate::diagnosis) fn is_connecting_to_ours(story: &Story<'_>, process: &Process) -> bool {
+    let broker = story.timeline.setup.broker.as_str();
+    let mut sockets = process.sockets.iter();
+    sockets.any(|socket| {
+        let remote = socket
+            .strip_suffix(CONNECTING)
+            .and_then(|socket| socket.split(" -> ").nth(1));
+        remote.is_some_and(|remote| remote == broker || is_behind_our_port(story, remote))
+    })
+}
+
+/// What stands behind a socket that is not answered yet.
+const CONNECTING: &str = " (connecting)";
+
 /// The configured broker's port.
 pub(in crate::diagnosis) fn is_brokers_port(story: &Story<'_>, port: u16) -> bool {
     let configured = story.timeline.setup.broker.rsplit(':').next();
@@ -119,13 +134,15 @@ pub(in crate::diagnosis) fn other_broker(
     let broker = &story.timeline.setup.broker;
     let port = broker.rsplit(':').next().unwrap_or_default();
     for process in processes {
-        if !process.sockets_seen {
+        // Where it is connected besides says nothing of it.
+        if !process.sockets_seen || is_connecting_to_ours(story, process) {
             continue;
         }
         let remotes: Vec<&str> = process
             .sockets
             .iter()
-            .filter(|socket| is_amqp_port(story, socket.trim_end_matches(" (connecting)")))
+            .map(|socket| socket.trim_end_matches(CONNECTING))
+            .filter(|socket| is_amqp_port(story, socket))
             .filter_map(|socket| socket.split(" -> ").nth(1))
             .filter(|remote| !is_behind_our_port(story, remote))
             .collect();
@@ -304,7 +321,9 @@ pub(in crate::diagnosis) fn connection_error(
     let Some((last, error)) = errors.last() else {
         return Answer::NotApplicable;
     };
-    if !story.closed() {
+    // A line that names no queue may be of a worker that has nothing to do with ours.
+    let names_none = matches!(last.mark, Some(LogEvent::ConnectionError { queue: None, .. }));
+    if !story.closed() || names_none && story.consumes_others_only() {
         return Answer::NotApplicable;
     }
     // It has tried again, and consumes: the last sample of a source that has stopped says otherwise.

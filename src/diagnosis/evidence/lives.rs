@@ -1,5 +1,7 @@
 //! The lives of the workers that write to one log, from banner to banner.
 
+use std::collections::BTreeMap;
+
 use super::{Story, WorkerLine, workers};
 use crate::framework::{LogEvent, WorkerLife};
 
@@ -54,4 +56,44 @@ pub(in crate::diagnosis) fn later_child(story: &Story<'_>, told: &WorkerLine<'_>
         is_a_child && child.at_ms > told.at_ms && is_quiet(child.pid) && is_quiet(child.ppid)
     });
     child.filter(|_| told.line.before).map(|child| child.n)
+}
+
+/// A worker that writes to this log came up, and nothing tells of its end since: by its stream of the log, or as a process
+/// that lives. The line by which it came up. One that was started for other queues does not count.
+pub(in crate::diagnosis) fn is_up<'a>(story: &Story<'a>) -> Option<WorkerLine<'a>> {
+    let lines = story.worker_lines();
+    let of_others = story.pids_of_other_queues();
+    let comes_up = |told: &WorkerLine<'_>| {
+        told.worker_life() == Some(WorkerLife::Up)
+            || matches!(told.mark, Some(LogEvent::AddingConsumer { .. }))
+    };
+    // The word of a master may overtake the last ones of its child.
+    let died = |told: &WorkerLine<'_>| {
+        let its_death = |other: &WorkerLine<'_>| {
+            matches!(other.mark, Some(LogEvent::ChildDied { pid, .. }) if Some(*pid) == told.line.pid)
+                && other.line.stream == told.line.stream
+        };
+        told.line.pid.is_some() && lines.iter().any(its_death)
+    };
+    let counts = |told: &WorkerLine<'_>| {
+        let is_anothers = told.pid.is_some_and(|pid| of_others.contains(&pid));
+        comes_up(told) && !is_anothers && !died(told)
+    };
+    let mut last: BTreeMap<Option<&str>, WorkerLine<'a>> = BTreeMap::new();
+    for told in lines {
+        let stream = told.line.stream.as_deref();
+        if counts(told) {
+            last.insert(stream, *told);
+        } else if told.worker_life().is_some() || matches!(told.mark, Some(LogEvent::ImportFailed)) {
+            last.remove(&stream);
+        }
+    }
+    last.retain(|stream, _| !leaves_us_out(story, *stream));
+    let live = workers::live_workers(story);
+    let lives =
+        |told: &&WorkerLine<'_>| counts(told) && live.iter().any(|process| Some(process.pid) == told.pid);
+    let by_its_process = || lines.iter().rfind(lives).copied();
+    last.into_values()
+        .max_by_key(|told| told.n)
+        .or_else(by_its_process)
 }

@@ -156,7 +156,7 @@ impl<'a> Story<'a> {
     }
 
     /// Pids in the log of workers that say which queues they consume, and not the task's: another service's.
-    fn pids_of_other_queues(&self) -> BTreeSet<i32> {
+    pub(in crate::diagnosis) fn pids_of_other_queues(&self) -> BTreeSet<i32> {
         let mut consume: BTreeMap<i32, bool> = BTreeMap::new();
         for told in &self.worker_lines {
             if let (Some(LogEvent::AddingConsumer { queue }), Some(pid)) = (told.mark, told.pid) {

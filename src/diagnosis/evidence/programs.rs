@@ -24,6 +24,13 @@ pub(in crate::diagnosis) fn is_its_worker(story: &Story<'_>, process: &Process) 
 
 /// It serves HTTP, or something else than tasks: by its port, or by its command.
 pub(in crate::diagnosis) fn is_server(story: &Story<'_>, process: &Process) -> bool {
+    let parent = process.parent_command.iter().flatten().take(4);
+    let mut words = process.command.iter().take(4).chain(parent);
+    !is_worker(process) && (serves_the_api(story, process) || words.any(|word| names_a_server(word)))
+}
+
+/// The name of a program by which Python serves HTTP.
+fn names_a_server(word: &str) -> bool {
     const SERVERS: &[&str] = &[
         "uvicorn",
         "gunicorn",
@@ -35,13 +42,17 @@ pub(in crate::diagnosis) fn is_server(story: &Story<'_>, process: &Process) -> b
         "runserver",
         "flask",
     ];
-    let name = |word: &String| {
-        let word = word.rsplit('/').next().unwrap_or(word);
-        SERVERS.contains(&word.trim_end_matches(':'))
-    };
-    let parent = process.parent_command.iter().flatten().take(4);
-    let mut words = process.command.iter().take(4).chain(parent);
-    !is_worker(process) && (serves_the_api(story, process) || words.any(name))
+    // A title of its own is one word: `gunicorn: master [shop]`.
+    let program = word.split_whitespace().next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or(program);
+    SERVERS.contains(&name.trim_end_matches(':'))
+}
+
+/// It is known to run Python: by its command, or because its stacks were read.
+pub(in crate::diagnosis) fn runs_python(story: &Story<'_>, process: &Process) -> bool {
+    let mut words = process.command.iter().take(4);
+    words.any(|word| names_a_server(word) || word.contains("python"))
+        || story.stacks().dumps().any(|dump| dump.pid == process.pid)
 }
 
 /// A worker by its command, or a Python that is not known as anything else: it may have been started by a script.

@@ -75,4 +75,15 @@ impl Story<'_> {
     pub(in crate::diagnosis) fn one_leaves_us_out(&self) -> bool {
         self.worker_lines().iter().any(|told| told.leaves_out(self))
     }
+
+    /// The log tells of consumers, and of none on our queue: whatever happens to this worker, it is not what
+    /// our message waits for.
+    pub(in crate::diagnosis) fn consumes_others_only(&self) -> bool {
+        let added = self.worker_lines().iter().filter_map(|told| match told.mark {
+            Some(LogEvent::AddingConsumer { queue }) => Some(queue),
+            _ => None,
+        });
+        let mut added = added.peekable();
+        added.peek().is_some() && !added.any(|queue| self.is_of_my_queue(queue))
+    }
 }

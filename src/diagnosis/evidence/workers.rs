@@ -384,17 +384,3 @@ pub(in crate::diagnosis) fn threads_of(story: &Story<'_>, pid: i32) -> Option<Fa
         None => 8,
     }))
 }
-
-/// The log tells of consumers, and of none on our queue: whatever happens to this worker, it is not what
-/// our message waits for.
-pub(in crate::diagnosis) fn consumes_others_only(story: &Story<'_>) -> bool {
-    let mut added = story
-        .worker_lines()
-        .iter()
-        .filter_map(|told| match told.mark {
-            Some(LogEvent::AddingConsumer { queue }) => Some(queue),
-            _ => None,
-        })
-        .peekable();
-    added.peek().is_some() && !added.any(|queue| story.is_of_my_queue(queue))
-}

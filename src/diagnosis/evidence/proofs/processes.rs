@@ -187,7 +187,8 @@ impl Story<'_> {
         if passes_on(self, &process) {
             return State::Refuted(vec![n, process.n]);
         }
-        let serves = self.api_processes().iter().any(|api| api.pid == pid);
+        let is_python = programs::runs_python(self, &process);
+        let serves = is_python && self.api_processes().iter().any(|api| api.pid == pid);
         if serves || workers::is_shown_a_worker(self, &process) {
             return proved([n, process.n]);
         }
