@@ -9,6 +9,7 @@ pub(in crate::diagnosis) mod answers;
 pub(in crate::diagnosis) mod api;
 pub(in crate::diagnosis) mod api_tracebacks;
 mod attempts;
+mod attribution;
 pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod busy;
 mod callers;

@@ -34,6 +34,15 @@ fn told(
         Some(Whereabouts { lost: Some(true), .. }) => {
             yes("No copy is left: to run again, the task must be submitted again.")
         }
+        Some(at_rest)
+            if at_rest.is_dead_letter()
+                && (story.may_go_on_in_another() || story.may_have_succeeded_since().is_some()) =>
+        {
+            look(&format!(
+                "A dead letter is kept, and the task may have been sent again since: look at `{}` and at its row before you move it or submit the task again.",
+                story.queue()
+            ))
+        }
         Some(at_rest) if at_rest.is_dead_letter() => yes(
             "A dead letter is kept, and does not run by itself: move it, or submit the task again, after the repair.",
         ),
@@ -267,5 +276,19 @@ mod tests {
         };
         assert!(!says(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32050}}"#).contains("accepted"));
         assert!(says(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).contains("accepted"));
+    }
+
+    /// Dead letters stay for days, and the task may have been sent again meanwhile.
+    #[test]
+    fn a_dead_letter_need_not_be_the_last_message() {
+        let kept = |unacked: u64| {
+            let scene = Scene::new().given().dead_letter("default.XQ", "rejected");
+            let scene = scene.row("RUNNING").depth("default.XQ", 1, 0);
+            scene
+                .totals("default", 0, unacked, serde_json::json!({}))
+                .end(crate::timeline::Ended::Looked)
+        };
+        assert_eq!(resubmit(&kept(0)), Some(Resubmit::Yes));
+        assert_eq!(resubmit(&kept(1)), Some(Resubmit::Unknown));
     }
 }

@@ -53,7 +53,8 @@ pub enum Premise {
     WasSent,
     /// No earlier task had this id.
     IdIsNew,
-    /// No other message of this task waits or is at work: it was not sent again after what the log tells of.
+    /// No other message of this task waits or is at work: it was not sent again, and no retry of it has run, after what the
+    /// log tells of.
     OnlyMessage,
     /// Whoever writes the watched log is the worker that is to consume the task's queue, and not the worker of another
     /// service that writes to the same log.
@@ -134,7 +135,7 @@ impl Premise {
             Premise::WasSent => "if a message was sent for this task: nothing shows that".into(),
             Premise::IdIsNew => "if no earlier task had this id".into(),
             Premise::OnlyMessage => {
-                "if the task was not sent again since: its queue is not empty, or was not looked at".into()
+                "if the task has no other message, and no retry that ran elsewhere: nothing shows that".into()
             }
             Premise::IsPrimary => {
                 "if the database that was read is the primary: a standby may be behind it".into()

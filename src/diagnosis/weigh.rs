@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::choice::Candidate;
+use super::evidence::WorkerLine;
 use super::premises::{EventId, Premise, State};
-use super::{Answer, Cause, Certainty, Stage, Story, Undecided, consistency};
+use super::{Answer, Cause, Certainty, Stage, Stand, Story, Undecided, consistency};
 use crate::timeline::Source;
 
 /// The sources that would make the winner more certain, and do not see.
@@ -28,6 +29,7 @@ pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
         .collect();
     if unmet.is_empty() {
         let answer = weigh(cause, (cause.check)(story), story);
+        let answer = beside_a_first_run(cause, answer, story);
         let weak = matches!(&answer, Answer::Matched(matched) if story.is_weak(&matched.evidence));
         // Two messages carry the id, and nothing says which one is meant: what became of one of them
         // may be the other's story.
@@ -59,6 +61,35 @@ pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
         }
     } else {
         Answer::CannotTell { needs: unmet }
+    }
+}
+
+/// What becomes of a message that was handed out again says nothing of a first run that may go on.
+fn beside_a_first_run(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
+    let Answer::Matched(matched) = &answer else {
+        return answer;
+    };
+    let is_sure = matched.certainty == Certainty::Certain && cause.stand == Stand::Passed;
+    let Some(second) = story.first_run_may_go_on().filter(|_| is_sure) else {
+        return answer;
+    };
+    let ends = |told: &WorkerLine<'_>| {
+        let mark = told.mark;
+        told.n > second.n && mark.is_some_and(|mark| mark.ends_run() || mark.fails_attempt())
+    };
+    let mut ended = story.lines().iter().filter(|told| ends(told)).map(|told| told.n);
+    let mut retries = story.publishes().iter().filter(|sent| sent.message.is_retry());
+    let rests_on = |n: u32| matched.evidence.contains(&n);
+    let of_the_second = ended.any(rests_on) || retries.any(|sent| sent.n > second.n && rests_on(sent.n));
+    match of_the_second {
+        true => answer
+            .at_most(Certainty::Likely)
+            .followed_by("; it had been handed out before, and nothing says that its first run has ended")
+            .with(|matched| {
+                matched.most = Certainty::Likely;
+                matched.terminal = false;
+            }),
+        false => answer,
     }
 }
 

@@ -30,19 +30,29 @@ fn check(story: &Story<'_>) -> Answer {
         return answer.case(PENDING, false).case(NONE_LEFT, false);
     }
     let answer = match story.may_have_succeeded_since() {
-        Some(status) => answer
-            .at_most(Certainty::Possible)
-            .followed_by(&format!(
-                "; the row says {} since, as after a retry elsewhere",
-                status.value
-            ))
-            .resting_on([status.n]),
+        Some(status) => {
+            let retries = story.line(|mark| matches!(mark, LogEvent::Retrying { .. }));
+            let was_to_run_again = retries.is_some() && state != RetryState::Exhausted;
+            let (most, text) = match was_to_run_again {
+                true => (Certainty::Possible, "since, as after a retry elsewhere"),
+                false => (
+                    Certainty::Likely,
+                    "all the same: another run may have written that",
+                ),
+            };
+            answer
+                .at_most(most)
+                .followed_by(&format!("; the row says {} {text}", status.value))
+                .resting_on([status.n])
+        }
         None => answer,
     };
     // What else it says leaves both open.
     match state {
         RetryState::Exhausted => answer.case(PENDING, false).case(NONE_LEFT, true),
         state if state.is_pending() => answer.case(PENDING, true).case(NONE_LEFT, false),
+        // What it comes to is what counts.
+        RetryState::Delivered { .. } if !story.is_trace() => answer.at_most(Certainty::Likely),
         _ => answer,
     }
 }
@@ -343,7 +353,7 @@ mod tests {
     fn another_actors_failure_that_names_the_task_is_a_near_miss() {
         let fails = |actor: &str| {
             let text = format!(
-                "[PID 102] [Thread-5] [dramatiq.worker.WorkerThread] [ERROR] Failed to process message {actor}('task_1') with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in {actor}\nValueError: no"
+                "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [ERROR] Failed to process message {actor}('task_1') with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in {actor}\nValueError: no"
             );
             Scene::delivered().line(&text)
         };
@@ -398,5 +408,41 @@ mod tests {
         let failed = asks("ValueError: no", Scene::retried);
         assert_eq!(failed.outcome, crate::diagnosis::Outcome::Failed);
         assert_eq!(failed.cause.expect("a cause").owner, [Owner::WorkerCode]);
+    }
+
+    /// The retry came while all retries are waited for, and another worker has it.
+    #[test]
+    fn what_a_retry_comes_to_counts() {
+        use crate::diagnosis::testing::OTHER;
+        use crate::timeline::{EventKind, Source};
+        let scene = |came: bool| {
+            let raised = Scene::entered().setup(|setup| setup.wait_retries = true);
+            let scene = raised
+                .raised("ValueError: no")
+                .retried()
+                .acked("m-1")
+                .at(17_000.0);
+            let mut message = Scene::message("m-1");
+            message.retries = Some(1);
+            let handed_out = EventKind::Deliver {
+                queue: "default".into(),
+                connection: OTHER.into(),
+                redelivered: false,
+                message,
+            };
+            match came {
+                true => scene.see(Source::Firehose, handed_out),
+                false => scene,
+            }
+        };
+        assert_eq!(scene(false).silence().answer(&CAUSE), "certain");
+        let came = scene(true).silence();
+        assert_eq!(came.answer(&CAUSE), "likely");
+        let cause = came.verdict().cause.expect("a cause");
+        assert!(
+            cause.summary.contains("has been delivered since"),
+            "{}",
+            cause.summary
+        );
     }
 }

@@ -187,4 +187,46 @@ mod tests {
         let another = skipped(|copy| copy.carries_task_id = false);
         assert_eq!(another.answer(&CAUSE), "certain");
     }
+
+    /// The connection was lost, and the broker hands out again what is at work: a hook with a lock skips the second.
+    #[test]
+    fn of_a_message_that_was_handed_out_again_the_first_run_may_go_on() {
+        let skipped = |before: fn(Scene) -> Scene| {
+            before(Scene::quiet(|scene| scene))
+                .deliver_as("m-1", WORKER, true)
+                .warning("dramatiq.worker.WorkerThread", SKIPPED)
+        };
+        let goes_on = skipped(|scene| scene);
+        assert_eq!(goes_on.cause(), "likely message-skipped");
+        assert!(!goes_on.verdict().terminal);
+        assert!(
+            goes_on.summary().contains("had been handed out before"),
+            "{}",
+            goes_on.summary()
+        );
+        assert_eq!(
+            skipped(|scene| scene.gone(101)).cause(),
+            "certain message-skipped"
+        );
+        assert_eq!(
+            skipped(|scene| scene.acked("m-1")).cause(),
+            "certain message-skipped"
+        );
+    }
+
+    /// Nobody sees which messages are sent, and the worker's line names none.
+    #[test]
+    fn without_the_firehose_another_message_may_be_at_work() {
+        let skipped = |unacked: Option<u64>| {
+            let scene = Scene::quiet(|scene| scene).warning("dramatiq.worker.WorkerThread", SKIPPED);
+            let scene = match unacked {
+                Some(unacked) => scene.totals("default", 0, unacked, serde_json::json!({})),
+                None => scene,
+            };
+            scene.without(Source::Firehose)
+        };
+        assert_eq!(skipped(Some(1)).answer(&CAUSE), "possible");
+        assert_eq!(skipped(None).answer(&CAUSE), "likely");
+        assert_eq!(skipped(Some(0)).answer(&CAUSE), "certain");
+    }
 }

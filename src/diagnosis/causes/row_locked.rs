@@ -232,6 +232,29 @@ pub(super) mod tests {
         assert_eq!(waits_for(78).cause(), "likely waits-for-lock", "of another row");
     }
 
+    /// A heartbeat's thread waits for the task's own transaction, in which a long statement runs.
+    #[test]
+    fn a_wait_for_the_process_itself_may_be_another_threads() {
+        let held = |by: i32, state: &str| {
+            let blockers = serde_json::json!([{"pid": 78, "state": state, "client": "127.0.0.1:50002"}]);
+            let wait = LockWait {
+                client: Some("127.0.0.1:50001".into()),
+                blockers: serde_json::from_value(blockers).expect("blockers"),
+                ..LockWait::of(4001)
+            };
+            Scene::entered()
+                .stack(101, "Thread-4", &IN_THE_DATABASE)
+                .see(Source::Database, EventKind::LockWait(wait))
+                .peer("127.0.0.1:50001 -> database", 101)
+                .peer("127.0.0.1:50002 -> database", by)
+                .timeout()
+                .answer(&CAUSE)
+        };
+        assert_eq!(held(101, "active"), "likely");
+        assert_eq!(held(900, "active"), "certain");
+        assert_eq!(held(101, "idle in transaction"), "certain", "it waits for itself");
+    }
+
     /// A heartbeat or a sweeper in the worker's process has a connection of its own.
     #[test]
     fn another_thread_of_the_worker_is_a_near_miss() {

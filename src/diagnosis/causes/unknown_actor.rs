@@ -30,6 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
         };
         let refused = story.worker_lines().iter().find(|told| {
             story.counts(told)
+                && !story.is_of_another_process(told)
                 && story.submitted_at().is_none_or(|since| told.at_ms >= since)
                 && matches!(told.mark, Some(LogEvent::UndefinedActor { actor: undefined }) if undefined == actor)
         });
@@ -376,5 +377,18 @@ mod tests {
         assert_eq!(looked(Some("act"), 1), "possible");
         // Ours waits nowhere else.
         assert_eq!(looked(Some("act"), 0), "likely");
+    }
+
+    /// A worker of another vhost refuses its own message of that name, and writes to the same log.
+    #[test]
+    fn the_refusal_of_a_process_that_was_handed_nothing_is_a_near_miss() {
+        let refused = |pid: i32| {
+            let scene = delivered().peer(WORKER, 101);
+            scene.line(&format!(
+                "[PID {pid}] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [ERROR] {REFUSED}"
+            ))
+        };
+        assert_eq!(refused(101).cause(), "certain unknown-actor");
+        assert_eq!(refused(900).answer(&CAUSE), "not applicable");
     }
 }

@@ -1,7 +1,7 @@
 //! A message that is run again while nothing says that its first run failed: the broker took it back.
 
-use super::{Fact, Story, WorkerLine};
-use crate::framework::LogEvent;
+use super::{Fact, Story, Transfer, WorkerLine};
+use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::exit_words;
 
 impl<'a> Story<'a> {
@@ -21,6 +21,28 @@ impl<'a> Story<'a> {
         let lives = last.pid.is_some_and(|pid| self.gone(pid).is_none());
         let goes_on = began.len() > ended.len() && is_one && lives && !is_retried && !self.is_ambiguous();
         goes_on.then(|| Fact::new(over.n, over.at_ms, ended.len()))
+    }
+
+    /// The broker handed it out again, and nothing says that who had it first has ended with it: that run may go on, whatever
+    /// becomes of the second one. The second delivery.
+    pub(in crate::diagnosis) fn first_run_may_go_on(&self) -> Option<&Transfer<'a>> {
+        let taken: Vec<&Transfer<'a>> = self.deliveries().collect();
+        let [.., first, second] = taken.as_slice() else {
+            return None;
+        };
+        let between = |told: &&WorkerLine<'a>| told.at_ms >= first.at_ms && told.at_ms < second.at_ms;
+        let ends = |told: &WorkerLine<'a>| told.settles() || told.mark.is_some_and(LogEvent::ends_run);
+        let is_over = self.lines().iter().filter(between).any(ends)
+            || self
+                .worker_lines()
+                .iter()
+                .filter(between)
+                .any(|told| matches!(told.worker_life(), Some(WorkerLife::Booting | WorkerLife::Ending)));
+        let taker = self.peer(first.connection).map(|peer| peer.value);
+        let is_gone = taker.is_some_and(|pid| {
+            self.gone(pid).is_some() || self.process(pid).is_some_and(|process| process.has_ended())
+        });
+        (second.redelivered && !is_over && !is_gone).then_some(*second)
     }
 
     /// The broker delivered it again, and it was begun again, because whoever had it first was ended: how.

@@ -130,15 +130,20 @@ impl<'a> Story<'a> {
         Some(Fact::new(failed.n, failed.at_ms, trace.exception))
     }
 
-    /// Afterwards: the log's last attempt was to be retried, and the row says that the task has succeeded. A retry whose
-    /// lines are in another log leaves the same; and so does an older run.
+    /// Afterwards: the log's last attempt failed, and the row says that the task has succeeded. A retry whose lines are in
+    /// another log leaves the same, or one that was sent by hand; and so does an older run.
     pub(in crate::diagnosis) fn may_have_succeeded_since(&self) -> Option<Fact<&'a str>> {
         let succeeded = &self.timeline.setup.succeeded;
         let row = self.rows.last().filter(|row| row.present)?;
         let status = row.value.status.as_deref()?;
         let is_good = succeeded.iter().any(|good| good == status);
-        let retries = self.line(|mark| matches!(mark, LogEvent::Retrying { .. }));
-        (self.post_mortem() && is_good && retries.is_some()).then(|| row.with(status))
+        let fails = |mark: &LogEvent| {
+            matches!(
+                mark,
+                LogEvent::Retrying { .. } | LogEvent::RetriesExceeded { .. } | LogEvent::Failed { .. }
+            )
+        };
+        (self.post_mortem() && is_good && self.line(fails).is_some()).then(|| row.with(status))
     }
 
     /// Of an attempt that another one has replaced.
@@ -343,5 +348,46 @@ mod tests {
         // The same thread took another message afterwards.
         let usual = Scene::entered().completed().acked("m-1");
         assert!(!Story::new(&usual.timeline).acknowledged_early);
+    }
+
+    /// Each worker writes a log of its own: the retry came long ago, and this one has nothing of it.
+    #[test]
+    fn a_retry_that_ran_elsewhere_is_the_last_attempt() {
+        let looked = |after_ms: f64, waiting: u64| {
+            let mut scene = raised_once().totals("default", 0, 0, serde_json::json!({}));
+            for event in &mut scene.timeline.events {
+                event.stated = Some("2026-11-30 10:58:25,998".into());
+            }
+            let scene = scene
+                .from_now_on()
+                .at(after_ms)
+                .depth("default.DQ", waiting, 1)
+                .row("RUNNING");
+            let scene = scene.end(Ended::Looked).without(Source::Firehose);
+            scene.verdict().cause.expect("a cause").certainty
+        };
+        assert_eq!(looked(60_000.0, 0), Certainty::Likely);
+        assert_eq!(looked(60_000.0, 1), Certainty::Certain);
+        assert_eq!(looked(9_000.0, 0), Certainty::Certain);
+    }
+
+    /// Sent again by hand, and run by another worker.
+    #[test]
+    fn a_row_that_says_success_is_no_failure() {
+        let ended = |status: &str| {
+            let scene = raised_once()
+                .warning(
+                    "dramatiq.middleware.retries.Retries",
+                    "Retries exceeded for message 'm-1'.",
+                )
+                .totals("default", 0, 0, serde_json::json!({}));
+            looked(scene, status)
+        };
+        let (id, outcome, certainty) = ended("COMPLETED");
+        assert_eq!(
+            (id.as_str(), outcome, certainty),
+            ("actor-raised", Outcome::Failed, Certainty::Likely)
+        );
+        assert_eq!(ended("RUNNING").2, Certainty::Certain);
     }
 }

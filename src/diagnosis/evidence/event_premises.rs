@@ -41,7 +41,9 @@ impl Story<'_> {
             }
             match line.message_id() {
                 Some(id) => found.extend(ours(Some(id))),
-                None if line.line.carries_task_id => {}
+                None if line.line.carries_task_id => {
+                    found.extend(self.may_be_of_another(line).then_some(Premise::OnlyMessage));
+                }
                 None if self.by_thread.contains(&line.n) => {
                     found.push(Premise::OneProcessPerLogThread { pid: line.pid });
                     // The thread has it because it took the message.

@@ -31,7 +31,7 @@ impl<'a> Story<'a> {
         let wanted = self.timeline.setup.actor.as_deref();
         let others = self.pids_of_other_programs();
         let is_another_programs = |told: &WorkerLine<'a>| told.pid.is_some_and(|pid| others.contains(&pid));
-        for &told in &self.worker_lines {
+        for (at, &told) in self.worker_lines.iter().enumerate() {
             // What came before cannot be the task's, but it may still be in a thread's hands.
             let counts = self.counts(&told) && since.is_none_or(|since| told.at_ms >= since);
             let key = told.thread();
@@ -72,7 +72,8 @@ impl<'a> Story<'a> {
                         && !is_another_programs(&told)
                         && !self.names_another_actor(&told)
                         && !self.is_anothers_thread(key, &active);
-                    carries || in_interval || self.is_alone(&told)
+                    let is_anothers = self.is_of_another_process(&told) || self.goes_on_with_another(at);
+                    in_interval || !is_anothers && (carries || self.is_alone(&told))
                 }
             };
             if counts && !mine && id.is_none() && self.is_probably_mine(&told) {
@@ -191,8 +192,7 @@ impl<'a> Story<'a> {
         if first.at_ms > told.at_ms + ahead || self.submitted_at().is_some_and(|since| told.at_ms < since) {
             return false;
         }
-        let mut others = self.deliveries_of_others(self.queue());
-        let strangers = others.any(|at| at <= told.at_ms + ahead);
+        let strangers = self.others_were_handed_out(told.at_ms + ahead);
         let busy_before = self
             .infos(self.queue())
             .find(|info| info.at_ms < first.at_ms)

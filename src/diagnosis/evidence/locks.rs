@@ -72,20 +72,20 @@ impl Story<'_> {
 /// The processes at the ends of the connections that wait.
 pub(in crate::diagnosis) fn waiting_processes(story: &Story<'_>, wait: &LockWait) -> Vec<Fact<i32>> {
     let clients = wait.client.iter().chain(&wait.others);
-    clients
-        .filter_map(|client| {
-            let holder = || {
-                let start = format!("{client} -> ");
-                let mut processes = story.all_processes();
-                let holds =
-                    |process: &Process| process.sockets.iter().any(|socket| socket.starts_with(&start));
-                processes.find(|process| holds(process))
-            };
-            story
-                .peer_of_client(client)
-                .or_else(|| holder().map(|process| process.with(process.pid)))
-        })
-        .collect()
+    clients.filter_map(|client| process_of(story, client)).collect()
+}
+
+/// The process at the client's end of a connection to the database.
+fn process_of(story: &Story<'_>, client: &str) -> Option<Fact<i32>> {
+    let holder = || {
+        let start = format!("{client} -> ");
+        let mut processes = story.all_processes();
+        let holds = |process: &Process| process.sockets.iter().any(|socket| socket.starts_with(&start));
+        processes.find(|process| holds(process))
+    };
+    story
+        .peer_of_client(client)
+        .or_else(|| holder().map(|process| process.with(process.pid)))
 }
 
 /// The watched worker, or whoever has our message.
@@ -166,6 +166,23 @@ pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) 
         .take_while(|frame| stacks::is_library(&frame.file));
     let waits = library.any(|frame| is_database_library(&frame.file));
     Some(Fact::new(dump.n, dump.at_ms, waits))
+}
+
+/// The process itself holds what it waits for, in a session that is at work: one of its threads waits and another one works, and
+/// either may be the task's.
+pub(in crate::diagnosis) fn is_held_by_itself(story: &Story<'_>, pid: i32) -> bool {
+    let Some(wait) = last_wait(story) else {
+        return false;
+    };
+    let works = |blocker: &&Blocker| blocker.state.as_deref() == Some("active") && !blocker.waits;
+    let clients = wait
+        .blockers
+        .iter()
+        .filter(works)
+        .filter_map(|blocker| blocker.client.as_deref());
+    clients
+        .filter_map(|client| process_of(story, client))
+        .any(|holder| holder.value == pid)
 }
 
 /// The task's own thread stands outside of the database: another one of the process waits, maybe for what ours holds. A

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 pub(super) use requests::RequestLog;
 
-use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, programs, stacks, workers};
+use super::{Fact, Story, Transfer, WorkerLine, locks, permissions, programs, retries, stacks, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::{EventId, Premise, State, is_common};
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -33,6 +33,7 @@ impl Story<'_> {
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
             Premise::WaitIsTheTasks(pid) => match locks::waits_for_the_database(self, *pid) {
+                Some(waits) if waits.value && locks::is_held_by_itself(self, *pid) => State::Assumed,
                 Some(waits) if waits.value => proved([waits.n]),
                 Some(waits) => State::Refuted(vec![waits.n]),
                 None => State::Assumed,
@@ -108,9 +109,15 @@ impl Story<'_> {
         }
     }
 
-    /// What is sent again for a task waits on its queue, or is held by who took it.
+    /// What is sent again for a task waits on its queue, or is held by who took it. A retry that came while this log
+    /// tells nothing of it has run elsewhere.
     fn only_message(&self) -> State {
-        match self.empty_queue() {
+        let is_empty = self.infos(self.queue()).next_back().filter(|info| {
+            let told = self.lines().last().map_or(f64::MIN, |told| told.at_ms);
+            self.post_mortem() || info.counted_ms > told
+        });
+        let empty = is_empty.and_then(|_| self.empty_queue());
+        match empty.filter(|_| retries::ran_out_of_sight(self).is_none()) {
             Some(n) => proved([n]),
             None => State::Assumed,
         }

@@ -3,7 +3,7 @@
 use super::{Fact, Story, Transfer, broker, retries};
 use crate::diagnosis::verdict::Whereabouts;
 use crate::framework::LogEvent;
-use crate::timeline::EventKind;
+use crate::timeline::{EventKind, Source};
 
 /// What the run of the task sent, and where that waits.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +87,17 @@ impl<'a> Story<'a> {
         })
     }
 
+    /// Nobody saw which messages were sent, and a count since the task's last line shows that one is at work.
+    fn may_have_twins(&self) -> bool {
+        let Some(last) = self.lines().last() else {
+            return false;
+        };
+        let counted = self.infos(self.queue()).next_back();
+        !self.sees(Source::Firehose)
+            && last.message_id().is_none()
+            && counted.is_some_and(|info| info.counted_ms > last.at_ms)
+    }
+
     /// Another message of the task was seen, or may wait where nobody looked into it: that the one which ran is gone says
     /// not that none is left.
     pub(in crate::diagnosis) fn may_go_on_in_another(&self) -> bool {
@@ -98,5 +109,6 @@ impl<'a> Story<'a> {
         self.successors().next().is_some()
             || self.sent_in_its_run().is_some()
             || (self.post_mortem() && waits())
+            || (self.may_have_twins() && waits())
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{Story, Transfer, WorkerLine, broker};
 use crate::diagnosis::Outcome;
+use crate::diagnosis::premises::EventId;
 use crate::framework::{Delays, LogEvent};
 use crate::text::counted;
 use crate::timeline::{EventKind, Source};
@@ -261,6 +262,19 @@ pub(in crate::diagnosis) fn retry_state(story: &Story<'_>) -> RetryState {
     }
 }
 
+/// Afterwards: the retry that the log announces last was due, does not wait any more, and no line tells of it. Another
+/// worker, with a log of its own, has run it.
+pub(in crate::diagnosis) fn ran_out_of_sight(story: &Story<'_>) -> Option<EventId> {
+    let told = announced(story).filter(|told| story.post_mortem() && told.stated.is_some())?;
+    let Some(LogEvent::Retrying { in_ms, .. }) = told.mark else {
+        return None;
+    };
+    let now = story.timeline.events.last()?.at_ms;
+    let is_due = told.at_ms + *in_ms as f64 + BETWEEN_SOURCES_MS < now;
+    let waits = !story.held().is_empty() || on_the_delay_queue(story).is_some();
+    (is_due && !waits).then_some(told.n)
+}
+
 /// Whosever they are: ready, and held by the workers that wait for their time.
 fn on_the_delay_queue(story: &Story<'_>) -> Option<(String, u64)> {
     let queue = story.delay_queue()?;
@@ -295,6 +309,14 @@ fn what_came_of_it(
         return None;
     }
     let copy = copy?;
+    if story
+        .deliveries()
+        .any(|passage| passage.message.is_retry() && passage.at_ms > told.at_ms)
+    {
+        return Some(RetryState::Delivered {
+            retry: copy.message.retries.unwrap_or(1),
+        });
+    }
     let nobody = || {
         let consumers = story.consumers()?;
         let is_known = story.sees_all(Source::Management) && consumers.at_ms > copy.at_ms;

@@ -1,0 +1,169 @@
+//! Lines that name no message: whether the task's can be meant.
+
+use super::{Story, Transfer, WorkerLine, workers};
+use crate::diagnosis::premises::{Premise, State};
+use crate::framework::LogEvent;
+use crate::timeline::{Event, EventKind, Source};
+
+impl<'a> Story<'a> {
+    /// The process that wrote it was handed no message of the task, and another worker was: the line is about that
+    /// process's own. Several workers may write to one log, one of them for another vhost.
+    pub(in crate::diagnosis) fn is_of_another_process(&self, told: &WorkerLine<'_>) -> bool {
+        let Some(pid) = told.pid.filter(|_| leaves_it_open(told)) else {
+            return false;
+        };
+        let takers = self.deliveries.iter().map(|passage| self.worker_behind(passage));
+        let Some(takers) = takers.collect::<Option<Vec<i32>>>() else {
+            return false;
+        };
+        !takers.is_empty()
+            && !takers.contains(&pid)
+            && matches!(self.state(&Premise::SamePidSpace), State::Proved(_))
+    }
+
+    /// A worker's process, and no relay before it.
+    fn worker_behind(&self, passage: &Transfer<'_>) -> Option<i32> {
+        let peer = self.peer(passage.connection)?;
+        let process = self.process(peer.value)?;
+        workers::is_worker(&process).then_some(peer.value)
+    }
+
+    /// It holds the task's id and names no message, and nobody saw which messages were sent: another one of the task's
+    /// actor may hold the id as well.
+    pub(super) fn may_be_of_another(&self, told: &WorkerLine<'_>) -> bool {
+        let is_known = self.post_mortem() || self.is_trace() || self.sees_all(Source::Firehose);
+        !is_known && leaves_it_open(told) && !self.by_thread.contains(&told.n)
+    }
+
+    /// The next line of its thread says what becomes of a message, and that is none of the task's: it was about that one
+    /// already. An actor that sends messages to itself gives them the id of the first.
+    pub(super) fn goes_on_with_another(&self, at: usize) -> bool {
+        let told = &self.worker_lines[at];
+        let key = told.thread();
+        let is_known = leaves_it_open(told) && key.1.is_some() && key.2.is_some();
+        if !is_known || self.publishes.is_empty() || self.message_ids.is_empty() {
+            return false;
+        }
+        let next = self.worker_lines[at + 1..]
+            .iter()
+            .find(|next| next.thread() == key);
+        let named = next.and_then(|next| match next.mark {
+            Some(
+                LogEvent::Retrying { id, .. } | LogEvent::RetriesExceeded { id } | LogEvent::Aborting { id },
+            ) => Some(id.as_str()),
+            _ => None,
+        });
+        named.is_some_and(|id| !self.message_ids.contains(id))
+    }
+
+    /// Others were handed out of the task's queue by then, or out of another one to the process that has the task's, for all
+    /// that is known.
+    pub(super) fn others_were_handed_out(&self, until: f64) -> bool {
+        let taker = |connection: &str| self.peer(connection).map(|peer| peer.value);
+        let own: Vec<i32> = self
+            .deliveries
+            .iter()
+            .filter_map(|passage| taker(passage.connection))
+            .collect();
+        let on_another = |event: &Event| match &event.kind {
+            EventKind::Deliver {
+                queue, connection, ..
+            } => {
+                let may_be_near = || taker(connection).is_none_or(|taker| own.contains(&taker));
+                event.at_ms <= until && !self.is_of_my_queue(queue) && may_be_near()
+            }
+            _ => false,
+        };
+        self.deliveries_of_others(self.queue()).any(|at| at <= until)
+            || self.timeline.events.iter().any(on_another)
+    }
+}
+
+fn leaves_it_open(told: &WorkerLine<'_>) -> bool {
+    told.message_id().is_none() && told.mark.is_some_and(LogEvent::leaves_the_message_open)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::testing::{CALL, Scene, WORKER};
+    use crate::framework::Message;
+    use crate::timeline::{EventKind, Source};
+
+    /// Handed to pid 101, whose log is quiet, on an idle queue.
+    fn handed() -> Scene {
+        Scene::quiet(|scene| scene.totals("default", 0, 0, serde_json::json!({})))
+    }
+
+    fn failed(pid: i32, arguments: &str) -> String {
+        format!(
+            "[PID {pid}] [Thread-6] [dramatiq.worker.WorkerThread] [ERROR] Failed to process message act({arguments}) with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no"
+        )
+    }
+
+    /// A worker of another vhost writes to the same log, and has no peer in this one.
+    #[test]
+    fn what_another_process_writes_is_not_of_the_only_delivery() {
+        for arguments in ["x", "'task_1'"] {
+            let by = |pid: i32| handed().line(&failed(pid, arguments));
+            assert_eq!(by(101).cause(), "certain actor-raised");
+            assert!(!by(900).cause().ends_with("actor-raised"), "{}", by(900).cause());
+        }
+    }
+
+    /// Whose pids the log has is not known.
+    #[test]
+    fn a_pid_of_a_container_is_a_near_miss() {
+        let scene = handed().line(&failed(7, "'task_1'"));
+        let unknown = |mut scene: Scene| {
+            for event in &mut scene.timeline.events {
+                if let EventKind::Process(process) = &mut event.kind {
+                    process.holds_log = false;
+                }
+            }
+            scene
+        };
+        assert!(unknown(scene).cause().ends_with("actor-raised"));
+    }
+
+    /// The actor sends itself one message for each part of the work, and each holds the id of the whole.
+    #[test]
+    fn what_goes_on_with_another_message_is_about_that_one() {
+        let then = |id: &str| {
+            let scene = handed().line(&failed(101, "'task_1'"));
+            scene.line(&format!(
+                "[PID 101] [Thread-6] [dramatiq.middleware.retries.Retries] [INFO] Retrying message '{id}' in 15000 milliseconds."
+            ))
+        };
+        assert_eq!(then("m-1").cause(), "certain actor-raised");
+        assert!(
+            !then("m-2").cause().ends_with("actor-raised"),
+            "{}",
+            then("m-2").cause()
+        );
+    }
+
+    /// One process consumes two queues.
+    #[test]
+    fn a_message_on_another_queue_may_be_meant() {
+        let beside = |connection: &str, pid: i32| {
+            let message = Message {
+                message_id: Some("x-1".into()),
+                ..Message::default()
+            };
+            let handed_out = EventKind::Deliver {
+                queue: "emails".into(),
+                connection: connection.into(),
+                redelivered: false,
+                message,
+            };
+            let scene = handed().see(Source::Firehose, handed_out).peer(connection, pid);
+            let logger = "dramatiq.worker.ConsumerThread(emails)";
+            scene.error(logger, "Failed to decode message.").silence()
+        };
+        let elsewhere = "127.0.0.1:40901 -> 127.0.0.1:5672";
+        assert_eq!(beside(elsewhere, 900).cause(), "certain decode-error");
+        let here = "127.0.0.1:40102 -> 127.0.0.1:5672";
+        assert!(!beside(here, 101).cause().ends_with("decode-error"));
+        assert!(!beside(WORKER, 101).cause().ends_with("decode-error"));
+    }
+}
