@@ -28,24 +28,24 @@ fn check(story: &Story<'_>) -> Answer {
         _ => "the actor raised an exception that it declares in `throws`, so it is not retried",
     };
     let text = format!("{what}: {}", told.line.text);
-    match comes_again(story) && !matches!(told.mark, Some(LogEvent::ExpectedException { declared: Some(_) }))
-    {
-        true => Answer::likely(
-            format!(
-                "{text}; `{}` has a route for dead letters, by which it may come back",
-                story.queue()
-            ),
-            [told.n],
-        )
-        .would_decide(&[Source::Queue]),
-        false => Answer::shown(text, [told.n]).terminal(),
+    if matches!(told.mark, Some(LogEvent::ExpectedException { declared: Some(_) })) {
+        return Answer::shown(text, [told.n]).terminal();
     }
+    let route = match comes_again(story) {
+        Some(false) => return Answer::shown(text, [told.n]).terminal(),
+        Some(true) => "has a route for dead letters, by which it may come back",
+        None => "may have a route for dead letters, by which it would come back: that was not seen",
+    };
+    Answer::likely(format!("{text}; `{}` {route}", story.queue()), [told.n])
+        .would_decide(&[Source::Queue, Source::Management])
 }
 
-/// What is rejected may return by the queue's route for dead letters, as many do who wait before they try again.
-fn comes_again(story: &Story<'_>) -> bool {
-    let mut infos = story.infos(story.queue());
-    infos.any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown)
+/// What is rejected may return by the queue's route for dead letters, as many do who wait before they try again. `None`:
+/// nobody has read whether there is one.
+fn comes_again(story: &Story<'_>) -> Option<bool> {
+    let mut infos = story.infos(story.queue()).peekable();
+    infos.peek()?;
+    Some(infos.any(|info| info.setting("dead-letter-exchange").is_some() || info.policy_unknown))
 }
 
 /// The line is the same for a task that put another in its own place.
@@ -119,5 +119,17 @@ mod tests {
             rejected(serde_json::json!({ "x-dead-letter-exchange": "" })),
             "likely"
         );
+    }
+
+    /// Whether the queue has such a route may not have been read.
+    #[test]
+    fn a_queue_that_nobody_looked_at_may_have_a_way_back() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let said = |text: &str| {
+            let scene = CeleryScene::received().info(&format!("Task shop.tasks.fulfil[{OURS}] {text}"));
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(said("reject requeue=False: offline"), "likely");
+        assert_eq!(said("raised expected: CardDeclined('no')"), "certain");
     }
 }

@@ -58,6 +58,10 @@ fn check(story: &Story<'_>) -> Answer {
         );
         return Answer::likely(text, [task.passage.n, why.n, handler.n]);
     }
+    if was_sent_again(story, task.passage.message) {
+        let text = format!("{text}, unless it succeeds when it runs again: it was sent more than once");
+        return Answer::likely(text, evidence);
+    }
     if ours.has_error_handler {
         let text = format!("{text}, unless the handler of its failure sends it");
         return Answer::likely(text, evidence);
@@ -94,6 +98,16 @@ fn sent_since<'a>(story: &Story<'a>, failed: &Message, why: &Fact<String>) -> Op
     };
     let mut sent = sent.filter(|sent| sent.at_ms >= since && is_another(sent.value));
     sent.find_map(|sent| Some(sent.with(sent.value.actor.as_deref()?)))
+}
+
+/// Its message was sent more than once, and not by the framework's own way to try again.
+fn was_sent_again(story: &Story<'_>, failed: &Message) -> bool {
+    let sent = story.facts(|kind| match kind {
+        EventKind::Publish { message, .. } => Some(message),
+        _ => None,
+    });
+    let is_its = |sent: &Message| sent.message_id == failed.message_id && !sent.is_retry();
+    failed.message_id.is_some() && sent.filter(|sent| is_its(sent)).count() > 1
 }
 
 /// When it was handed to a worker, which had sent nothing of it before.
@@ -234,5 +248,23 @@ mod tests {
             "Task shop.tasks.first[{FIRST}] raised unexpected: LookupError('x')"
         ));
         assert_eq!(sent.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// A handler sends what failed once more, under the same id.
+    #[test]
+    fn one_that_was_sent_again_may_succeed() {
+        let again = |retry: bool| {
+            let scene = queue_is_known(CeleryScene::after("chain"));
+            let first = scene.timeline.events.iter().find_map(|event| match &event.kind {
+                EventKind::Publish { message, .. } => Some(message.clone()),
+                _ => None,
+            });
+            let mut copy = first.expect("a message");
+            copy.retries = retry.then_some(1);
+            let sent = scene.and(|scene| scene.publish_as("celery", WORKER, copy));
+            sent.error(&failed()).silence().cause()
+        };
+        assert_eq!(again(false), "likely chain-broken");
+        assert_eq!(again(true), "certain chain-broken");
     }
 }

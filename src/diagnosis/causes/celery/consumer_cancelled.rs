@@ -64,6 +64,11 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(beat) = watched else {
         return Answer::NotApplicable;
     };
+    // Several nodes may write to one log: the list must be this one's.
+    let named = node_of(story, added);
+    if named.is_some_and(|node| node != beat.node) {
+        return Answer::ruled_out("the log's list of queues is another node's", [beat.n, added.n]);
+    }
     // It has begun since, and has not come to its queues yet: the list is an earlier worker's. Printed, it has no
     // time; what was logged first after it has.
     let began = beat.pid.and_then(|pid| story.process(pid)?.started_at_ms);
@@ -88,6 +93,10 @@ fn check(story: &Story<'_>) -> Answer {
         beat.node
     );
     match asked {
+        Some(queues) if named.is_none() => Answer::likely(
+            format!("{text}, if that is the node whose list of queues the log has"),
+            [last.n, beat.n, added.n, queues.n],
+        ),
         Some(queues) if queues.is_empty() => Answer::shown(
             format!("{text}: by its own word it consumes no queue"),
             [last.n, beat.n, added.n, queues.n],
@@ -104,12 +113,29 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
+/// The node that lists its queues in this line: its name stands above them, and in the line that says it is ready.
+fn node_of<'a>(story: &Story<'a>, added: &WorkerLine<'a>) -> Option<&'a str> {
+    let lines = story.worker_lines().iter();
+    let own = lines.filter(|told| told.line.stream == added.line.stream);
+    // In a format of the application's own other words may stand right before it.
+    let name = |told: &WorkerLine<'a>| {
+        let mut words = told.line.text.split([' ', '|', '"', '\'', '[', ']', '(', ')']);
+        words.find(|word| word.contains('@'))
+    };
+    let banner = own
+        .clone()
+        .rfind(|told| told.n < added.n && told.mark == Some(&LogEvent::BootingUp));
+    let mut later = own.filter(|told| told.n > added.n);
+    let ready = || later.find(|told| told.mark == Some(&LogEvent::Ready));
+    banner.or_else(ready).and_then(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::scenes::CeleryScene;
     use super::*;
     use crate::diagnosis::testing::Scene;
-    use crate::timeline::Level;
+    use crate::timeline::{EventKind, Level};
 
     fn without_consumer() -> CeleryScene {
         CeleryScene::waiting(0)
@@ -168,5 +194,29 @@ mod tests {
         assert_eq!(boots(1_600.0).answer(&CAUSE), "ruled out");
         let consumed = CeleryScene::waiting(1).beats(true).silence();
         assert_eq!(consumed.answer(&CAUSE), "ruled out");
+    }
+
+    /// Two nodes write to one log: the one that consumed the queue is dead, and the other one never did.
+    #[test]
+    fn the_list_of_another_node_is_a_near_miss() {
+        let asked = |node: Option<&str>| {
+            let mut scene = without_consumer()
+                .beats(true)
+                .answers(|answer| answer.consumes(&["heavy"]));
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind
+                    && line.text.ends_with(" ready.")
+                {
+                    line.text = node.map_or_else(String::new, |node| format!("{node} ready."));
+                }
+            }
+            // What its lines mean is read anew.
+            scene.timeline = scene.timeline.prefix(usize::MAX);
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(asked(Some("celery@vm")), "certain");
+        assert_eq!(asked(Some("17:26:24|19673|INFO|celery@vm")), "certain");
+        assert_eq!(asked(Some("w1@vm")), "ruled out");
+        assert_eq!(asked(None), "likely");
     }
 }

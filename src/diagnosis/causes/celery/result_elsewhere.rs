@@ -3,7 +3,7 @@
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{named_table, results, row};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
 
@@ -76,6 +76,11 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             evidence,
         ),
+    };
+    // A table of the application's own may have such ids as well, and no results.
+    let answer = match story.keeps_results() {
+        true => answer,
+        false => answer.at_most(Certainty::Possible),
     };
     match story.sees(Source::Firehose) {
         true => answer,

@@ -41,6 +41,16 @@ fn check(story: &Story<'_>) -> Answer {
     let (Some(done), Some(row)) = (done, story.last_row().filter(|_| story.closed())) else {
         return Answer::NotApplicable;
     };
+    // A table of the application's own, whose rows have the id of the task's message, needs no stored result.
+    if !story.keeps_results() {
+        let table = story.timeline.setup.table.as_deref().unwrap_or("the table");
+        return Answer::possible(
+            format!(
+                "the task succeeded; it is sent with ignore_result, so no result is stored, if that is what `{table}` is for"
+            ),
+            [passage.n, done.n, row.n],
+        );
+    }
     Answer::shown(
         "the task succeeded; it is sent with ignore_result, so no result is ever stored and its status stays PENDING",
         [passage.n, done.n, row.n],
@@ -131,5 +141,29 @@ mod tests {
         assert_eq!(done("redis://cache:6379/0").answer(&CAUSE), "not applicable");
         let kept = done_with("postgresql://u:**@127.0.0.1:5432/shop", true);
         assert_ne!(kept.answer(&CAUSE), "likely");
+    }
+
+    /// An application's own table may have the ids of its messages.
+    #[test]
+    fn a_table_that_keeps_no_results_is_a_near_miss() {
+        let done = |table: &str| {
+            let mut scene = CeleryScene::in_pool("prefork")
+                .deliver()
+                .info(&format!("Task shop.tasks.fulfil[{OURS}] succeeded in 0.1s: None"))
+                .and(|scene| scene.at(4_000.0).no_row())
+                .silence();
+            scene.timeline.setup.table = Some(table.into());
+            for event in &mut scene.timeline.events {
+                match &mut event.kind {
+                    EventKind::Answered { task_id, .. } => *task_id = Some(OURS.into()),
+                    EventKind::Publish { message, .. } => message.result_ignored = true,
+                    EventKind::Row(row) => row.present = false,
+                    _ => {}
+                }
+            }
+            scene.answer(&CAUSE)
+        };
+        assert_eq!(done("celery_taskmeta"), "certain");
+        assert_eq!(done("print_job"), "possible");
     }
 }
