@@ -116,31 +116,37 @@ fn check(story: &Story<'_>) -> Answer {
         _ if !nothing_published => Answer::possible(text, evidence).would_decide(&[Source::Firehose]),
         Some(n) if explained => {
             evidence.push(n);
-            // An actor that did its work without missing the row may have had it, and put it away. Afterwards nobody
-            // knows whether there was one.
-            if story.post_mortem() || (story.attempt_over().is_some() && story.raised().is_empty()) {
-                return Answer::likely(
-                    format!("{text}, and the API itself answers 404 for it, unless it was taken away since"),
-                    evidence,
-                );
-            }
-            // A relay that sends what the API stored may bring both, the row and the message, later.
-            if !entered {
-                let waited = story.timeline.setup.silence_ms;
-                let text = format!(
-                    "{text}, and the API itself answers 404 for it; nothing was sent for it either, within {} so far",
-                    units::span(waited as f64)
-                );
-                return Answer::likely(text, evidence);
-            }
-            // A standby, or an answer from before the last that was heard, may not show a row that is.
-            let since = story.last_news_ms().ceil() as i64;
-            Answer::shown(format!("{text}, and the API itself answers 404 for it"), evidence)
-                .given([Premise::StillAnswers(Source::Database, since), Premise::IsPrimary])
+            unknown_to_the_api(story, &text, evidence)
         }
         _ if explained => Answer::likely(text, evidence),
         _ => Answer::possible(text, evidence),
     }
+}
+
+/// The API itself knows nothing of it.
+fn unknown_to_the_api(story: &Story<'_>, text: &str, evidence: Vec<u32>) -> Answer {
+    let text = format!("{text}, and the API itself answers 404 for it");
+    // An actor that did its work without missing the row may have had it, and put it away. Afterwards nobody
+    // knows whether there was one.
+    if story.post_mortem() || (story.attempt_over().is_some() && story.raised().is_empty()) {
+        return Answer::likely(format!("{text}, unless it was taken away since"), evidence);
+    }
+    // A relay that sends what the API stored may bring both, the row and the message, later.
+    if story.reached(Stage::Entered).is_none() {
+        let waited = units::span(story.timeline.setup.silence_ms as f64);
+        let text = format!("{text}; nothing was sent for it either, within {waited} so far");
+        return Answer::likely(text, evidence);
+    }
+    // Whatever else was not found need not be the row: a worker may write that at its end.
+    if row::misses_the_row(story) != Some(row::Misses::TheRow) {
+        return Answer::likely(
+            format!("{text}, unless a worker is to write it when it is done"),
+            evidence,
+        );
+    }
+    // A standby, or an answer from before the last that was heard, may not show a row that is.
+    let since = story.last_news_ms().ceil() as i64;
+    Answer::shown(text, evidence).given([Premise::StillAnswers(Source::Database, since), Premise::IsPrimary])
 }
 
 #[cfg(test)]
@@ -226,5 +232,9 @@ mod tests {
             scene("ZeroDivisionError: division by zero").cause(),
             "certain actor-raised"
         );
+        // A bug of the actor's own, in a system whose worker writes the row when it is done.
+        let other = scene("AttributeError: 'NoneType' object has no attribute 'price'");
+        assert_eq!(other.cause(), "certain actor-raised");
+        assert_eq!(other.answer(&CAUSE), "likely");
     }
 }

@@ -16,6 +16,9 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
+/// What the row of a job says that is done for now.
+const COMES_AGAIN: &[&str] = &["planned", "scheduled", "waiting"];
+
 fn check(story: &Story<'_>) -> Answer {
     let (Some(row), Some(began)) = (story.last_row(), story.began_at()) else {
         return Answer::NotApplicable;
@@ -53,14 +56,16 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     if let Some(done) = versions.find(|row| is_final(row)) {
-        return Answer::shown(
-            format!(
-                "the row said {}, and says {status} now: somebody wrote over it",
-                done.status.as_deref().unwrap_or_default()
-            ),
-            [done.n, row.n],
-        )
-        .given([Premise::IsPrimary]);
+        let text = format!(
+            "the row said {}, and says {status} now: somebody wrote over it",
+            done.status.as_deref().unwrap_or_default()
+        );
+        // What comes again says so when it is done.
+        let comes_again = COMES_AGAIN.contains(&status.to_lowercase().as_str());
+        return match comes_again {
+            true => Answer::likely(format!("{text}, or it is to run again"), [done.n, row.n]),
+            false => Answer::shown(text, [done.n, row.n]).given([Premise::IsPrimary]),
+        };
     }
     let first = story.rows().iter().find(|row| row.present);
     let Some(first) =
@@ -270,5 +275,16 @@ mod tests {
         };
         assert_eq!(scene(0).answer(&CAUSE), "likely");
         assert_eq!(scene(1).answer(&CAUSE), "not applicable");
+    }
+
+    /// A job that comes again is done for now, and its row says when it is due.
+    #[test]
+    fn what_is_to_run_again_need_not_be_a_fault() {
+        let said = |status: &str| {
+            let done = version(Scene::entered(), "COMPLETED", 701);
+            version(done.completed().acked("m-1"), status, 702).timeout()
+        };
+        assert_eq!(said("SCHEDULED").answer(&CAUSE), "likely");
+        assert_eq!(said("QUEUED").answer(&CAUSE), "certain");
     }
 }
