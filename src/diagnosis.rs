@@ -19,6 +19,8 @@ pub mod testing;
 mod verdict;
 mod weigh;
 
+use std::collections::BTreeSet;
+
 use crate::error::exit;
 use crate::framework::Inquiry;
 use crate::links;
@@ -41,12 +43,12 @@ const TAKER_MS: u64 = 400;
 
 /// Asks every cause of the catalogue and chooses.
 pub fn diagnose(timeline: &Timeline) -> Verdict {
-    decide(Story::new(timeline))
+    decide(&Story::new(timeline))
 }
 
 /// Whether the verdict, if the silence ended now, is one that no longer silence changes.
 pub fn would_last(timeline: &Timeline) -> bool {
-    decide(Story::as_if_ended(timeline, Ended::Silence)).lasting
+    decide(&Story::as_if_ended(timeline, Ended::Silence)).lasting
 }
 
 /// Which workers may be asked, once everything else was looked at.
@@ -60,16 +62,25 @@ pub fn whom_to_ask(timeline: &Timeline) -> Inquiry {
 pub fn diagnose_trusting(timeline: &Timeline, kind: PremiseKind) -> Verdict {
     let mut story = Story::new(timeline);
     story.trusted = Some(kind);
-    decide(story)
+    decide(&story)
 }
 
-fn decide(story: Story<'_>) -> Verdict {
-    let next = next_stage(&story);
-    let mut answers = Answers::new(&story, next);
-    let choice = answers.choose(&story);
+/// The verdict, and the kinds of premise that it asked for and could not prove: trusting another one changes
+/// nothing.
+#[doc(hidden)]
+pub fn diagnose_with_unproved(timeline: &Timeline) -> (Verdict, BTreeSet<PremiseKind>) {
+    let story = Story::new(timeline);
+    let verdict = decide(&story);
+    (verdict, story.unproved.into_inner())
+}
+
+fn decide(story: &Story<'_>) -> Verdict {
+    let next = next_stage(story);
+    let mut answers = Answers::new(story, next);
+    let choice = answers.choose(story);
     let mut winner = choice.winner;
-    let outcome = outcome(&story, winner.iter().chain(&choice.chain));
-    let scenario = scenario(&story, winner.as_ref(), &choice.chain);
+    let outcome = outcome(story, winner.iter().chain(&choice.chain));
+    let scenario = scenario(story, winner.as_ref(), &choice.chain);
     let disk_full = story.disk_full() && outcome != Outcome::Succeeded;
     if disk_full && let Some(winner) = &mut winner {
         // Not the application's fault, whatever it looks like.
@@ -80,11 +91,11 @@ fn decide(story: Story<'_>) -> Verdict {
         .chain(&choice.chain)
         .map(|candidate| candidate.matched.certainty)
         .max();
-    let exit_code = exit_code(&story, scenario, outcome, surest);
-    let notes = notes(&story, &winner, &choice.contributing, disk_full);
-    let traceback = exception(&story, [winner.as_slice(), &choice.chain, &choice.contributing]);
+    let exit_code = exit_code(story, scenario, outcome, surest);
+    let notes = notes(story, &winner, &choice.contributing, disk_full);
+    let traceback = exception(story, [winner.as_slice(), &choice.chain, &choice.contributing]);
     let mut cannot_tell = answers.cannot_tell;
-    if let Some(undecided) = winner.as_ref().and_then(|winner| would_decide(&story, winner)) {
+    if let Some(undecided) = winner.as_ref().and_then(|winner| would_decide(story, winner)) {
         cannot_tell.insert(0, undecided);
     }
     let links = choice
@@ -101,7 +112,7 @@ fn decide(story: Story<'_>) -> Verdict {
     let links: Vec<Link> = links.collect();
     let message = story.whereabouts();
     let is_good = outcome == Outcome::Succeeded && exit_code == exit::OK;
-    let impact = (!is_good).then(|| impact::of(&story, outcome, winner.as_ref(), message.as_ref()));
+    let impact = (!is_good).then(|| impact::of(story, outcome, winner.as_ref(), message.as_ref()));
     // What is merely possible ends no run.
     let named = winner
         .as_ref()
@@ -127,7 +138,7 @@ fn decide(story: Story<'_>) -> Verdict {
                 .iter()
                 .map(|command| story.fill_command(command))
                 .collect(),
-            ..name(cause, matched, &story, traceback.as_ref())
+            ..name(cause, matched, story, traceback.as_ref())
         }),
         message,
         impact,
@@ -135,7 +146,7 @@ fn decide(story: Story<'_>) -> Verdict {
         contributing: choice
             .contributing
             .into_iter()
-            .map(|other| name(other.cause, other.matched, &story, None))
+            .map(|other| name(other.cause, other.matched, story, None))
             .collect(),
         ruled_out: answers.ruled_out,
         cannot_tell,

@@ -72,27 +72,49 @@ impl Timeline {
     }
 
     /// Appends an event and numbers it.
-    pub fn push(&mut self, mut event: Event) -> u32 {
-        event.n = self.events.len() as u32 + 1;
-        let n = event.n;
+    pub fn push(&mut self, event: Event) -> u32 {
+        self.names_loggers |= self.is_by_the_frameworks_logger(&event) == Some(true);
         let (mark, named) = match (&event.source, &event.kind) {
             (Source::WorkerLog, EventKind::Line(line)) => {
                 let framework = self.framework();
                 let named = line.message_of(framework);
-                let is_the_frameworks = |logger: &String| logger.starts_with(framework.log.logger);
-                self.names_loggers |= line.logger.as_ref().is_some_and(is_the_frameworks);
                 // Once loggers are known to be told, words of the application's are not taken for the framework's.
-                let anothers = self.names_loggers && !line.logger.as_ref().is_none_or(is_the_frameworks);
+                let anothers =
+                    self.names_loggers && self.is_by_the_frameworks_logger(&event) == Some(false);
                 let mark = line.log_event(framework);
                 let mark = mark.filter(|mark| !anothers || (framework.log.by_others)(&line.text, mark));
                 (mark, named.map(Named::from))
             }
             _ => (None, None),
         };
+        self.put(event, mark, named)
+    }
+
+    /// Nothing where the line names no logger, or is none of the worker's.
+    fn is_by_the_frameworks_logger(&self, event: &Event) -> Option<bool> {
+        match (&event.source, &event.kind) {
+            (Source::WorkerLog, EventKind::Line(line)) => {
+                let logger = line.logger.as_ref()?;
+                Some(logger.starts_with(self.framework().log.logger))
+            }
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, mut event: Event, mark: Option<LogEvent>, named: Option<Named>) -> u32 {
+        event.n = self.events.len() as u32 + 1;
+        let n = event.n;
         self.marks.push(mark);
         self.named.push(named);
         self.events.push(event);
         n
+    }
+
+    /// Appends an event of another run, whose lines were read there.
+    fn keep(&mut self, from: &Self, at: usize) {
+        let event = from.events[at].clone();
+        self.names_loggers |= self.is_by_the_frameworks_logger(&event) == Some(true);
+        self.put(event, from.marks[at].clone(), from.named[at].clone());
     }
 
     /// The same run as if this source had been blind from the start.
@@ -108,9 +130,9 @@ impl Timeline {
                 hint: None,
             },
         });
-        for event in &self.events {
+        for (at, event) in self.events.iter().enumerate() {
             if event.source != source {
-                less.push(event.clone());
+                less.keep(self, at);
             }
         }
         less
@@ -119,8 +141,8 @@ impl Timeline {
     /// The same run cut off after `len` events.
     pub fn prefix(&self, len: usize) -> Self {
         let mut less = Self::new(self.setup.clone(), self.started_at.clone());
-        for event in self.events.iter().take(len) {
-            less.push(event.clone());
+        for at in 0..len.min(self.events.len()) {
+            less.keep(self, at);
         }
         less
     }

@@ -9,13 +9,14 @@ mod runs;
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use regex::Regex;
-use runs::{HOSTILE, hostile, read, render, report};
+use runs::{HOSTILE, hostile, in_halves, read, render, report};
 use taskdiag::compare;
 use taskdiag::diagnosis::{causes, diagnose};
-use taskdiag::framework;
-use taskdiag::report::{FORMATS, Report, Style};
+use taskdiag::framework::{self, Framework};
+use taskdiag::report::{FORMATS, Format, Report, Style};
 use taskdiag::timeline::{EventKind, Timeline, recording};
 
 /// One recording per scenario: succeeded, A, B, C, none.
@@ -27,18 +28,45 @@ const SCENARIOS: [&str; 5] = [
     "api-unreachable",
 ];
 
-fn all() -> Vec<(String, Timeline)> {
-    let mut names: Vec<String> = fs::read_dir(runs::folder())
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    assert!(names.len() > 50, "{} recordings", names.len());
-    names
-        .into_iter()
-        .map(|name| (name.clone(), read(&name)))
-        .collect()
+struct Seen {
+    name: String,
+    timeline: Timeline,
+    report: Report,
+}
+
+/// Every recording: read and diagnosed once for all tests.
+fn all() -> &'static [Seen] {
+    static ALL: LazyLock<Vec<Seen>> = LazyLock::new(|| {
+        let mut names: Vec<String> = fs::read_dir(runs::folder())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert!(names.len() > 50, "{} recordings", names.len());
+        in_halves(&names, |name| {
+            let timeline = read(name);
+            Seen {
+                name: name.clone(),
+                report: report(&timeline),
+                timeline,
+            }
+        })
+    });
+    &ALL
+}
+
+/// Every format of each, with all that it can hold.
+fn in_all_formats() -> impl Iterator<Item = (&'static Seen, &'static str, &'static str)> {
+    static TEXTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
+        let render = |format: &Format, seen: &Seen| (format.render)(&seen.report, VERBOSE);
+        in_halves(all(), |seen| FORMATS.iter().map(|format| render(format, seen)).collect())
+    });
+    let texts = TEXTS.iter().zip(all());
+    texts.flat_map(|(texts, seen)| {
+        let texts = texts.iter().zip(FORMATS);
+        texts.map(move |(text, format)| (seen, format.name, text.as_str()))
+    })
 }
 
 /// Its HTML is kept whole; of the other pages what is read of them.
@@ -107,30 +135,30 @@ fn each_format_of_one_run_of_each_scenario() {
 /// can have.
 #[test]
 fn no_report_speaks_of_another_framework() {
-    let mut found = Vec::new();
-    for (name, timeline) in all() {
-        let own = timeline.framework();
+    let anothers = |own: &Framework| {
         let others = framework::ALL.iter().filter(|other| other.name != own.name);
         let words = others.flat_map(|other| other.own_words).copied();
         // An id of one word is a word of English as well.
         let strange = causes::ALL.iter().filter(|cause| !cause.is_one_of(own));
         let ids = strange.map(|cause| cause.id).filter(|id| id.contains('-'));
-        let words: Vec<&str> = words.chain(ids).collect();
-        let report = report(&timeline);
-        for format in FORMATS {
-            // The recorder empties this variable for every system that it starts.
-            let text = (format.render)(&report, VERBOSE).replace("DRAMATIQ_TESTING", "");
-            for word in &words {
-                if let Some(at) = text.find(word) {
-                    let from = text.floor_char_boundary(at.saturating_sub(60));
-                    let to = text.ceil_char_boundary((at + 60).min(text.len()));
-                    found.push(format!(
-                        "{name}, {}: `{word}` in {:?}",
-                        format.name,
-                        &text[from..to]
-                    ));
-                }
-            }
+        let words: Vec<String> = words.chain(ids).map(regex::escape).collect();
+        Regex::new(&words.join("|")).unwrap()
+    };
+    let strange: Vec<(&str, Regex)> = framework::ALL
+        .iter()
+        .map(|own| (own.name, anothers(own)))
+        .collect();
+    let mut found = Vec::new();
+    for (seen, format, text) in in_all_formats() {
+        let own = seen.timeline.framework().name;
+        let (_, strange) = strange.iter().find(|(name, _)| *name == own).unwrap();
+        // The recorder empties this variable for every system that it starts.
+        let text = text.replace("DRAMATIQ_TESTING", "");
+        for word in strange.find_iter(&text) {
+            let from = text.floor_char_boundary(word.start().saturating_sub(60));
+            let to = text.ceil_char_boundary((word.start() + 60).min(text.len()));
+            let (name, word) = (&seen.name, word.as_str());
+            found.push(format!("{name}, {format}: `{word}` in {:?}", &text[from..to]));
         }
     }
     assert!(found.is_empty(), "{} places\n{}", found.len(), found.join("\n"));
@@ -193,8 +221,7 @@ fn junit_stays_xml_and_has_a_case_per_stage() {
 /// The exit code and the JUnit file tell a CI system the same.
 #[test]
 fn junit_fails_exactly_when_the_exit_code_does() {
-    for (name, timeline) in all() {
-        let report = report(&timeline);
+    for Seen { name, report, .. } in all() {
         let out = render(&report, "junit", Style::PLAIN);
         let read = quick_junit::Report::deserialize_from_str(&out).unwrap();
         let suite = &read.test_suites[0];
@@ -225,8 +252,8 @@ fn mermaid_has_only_statements_of_ours() {
         }
         assert!(!text.contains("forged;"), "{text}");
     };
-    for (name, timeline) in all() {
-        check(&name, &render(&report(&timeline), "mermaid", Style::PLAIN));
+    for seen in all() {
+        check(&seen.name, &render(&seen.report, "mermaid", Style::PLAIN));
     }
     for text in HOSTILE {
         check(text, &render(&hostile(text), "mermaid", Style::PLAIN));
@@ -277,8 +304,8 @@ fn ascii_is_ascii() {
         color: true,
         ..VERBOSE
     };
-    for (name, timeline) in all() {
-        let out = render(&report(&timeline), "terminal", style);
+    for Seen { name, report, .. } in all() {
+        let out = render(report, "terminal", style);
         assert!(out.is_ascii(), "{name}: {out}");
     }
     for text in HOSTILE {
@@ -330,23 +357,15 @@ fn a_comparison_controls_no_terminal() {
 
 #[test]
 fn without_colour_there_is_no_escape() {
-    for (name, timeline) in all() {
-        let report = report(&timeline);
-        for format in FORMATS {
-            assert!(
-                !(format.render)(&report, VERBOSE).contains('\u{1b}'),
-                "{name} {}",
-                format.name
-            );
-        }
+    for (seen, format, text) in in_all_formats() {
+        assert!(!text.contains('\u{1b}'), "{} {format}", seen.name);
     }
 }
 
 /// At the width of an old terminal nothing is wider, the verdict fits its screen, and stands last.
 #[test]
 fn the_terminal_report_fits_the_width() {
-    for (name, timeline) in all() {
-        let report = report(&timeline);
+    for Seen { name, report, .. } in all() {
         for (width, height) in [(60, 30), (80, 22), (120, 22)] {
             let style = Style {
                 width,
@@ -391,15 +410,14 @@ const UNFILLED: [&str; 16] = [
 ];
 
 /// What went wrong in the recordings: its name, the report, and the first screen at 80 columns.
-fn failures() -> impl Iterator<Item = (String, Report, String)> {
+fn failures() -> impl Iterator<Item = (&'static str, &'static Report, String)> {
     let style = Style {
         width: 80,
         ..Style::PLAIN
     };
-    all().into_iter().filter_map(move |(name, timeline)| {
-        let report = report(&timeline);
-        let out = (report.verdict.exit_code != 0).then(|| render(&report, "terminal", style))?;
-        Some((name, report, out))
+    all().iter().filter_map(move |Seen { name, report, .. }| {
+        let out = (report.verdict.exit_code != 0).then(|| render(report, "terminal", style))?;
+        Some((name.as_str(), report, out))
     })
 }
 
@@ -477,9 +495,9 @@ fn the_first_screen_keeps_what_matters_most() {
 
 #[test]
 fn a_jsonl_report_is_the_recording() {
-    for (name, timeline) in all() {
-        let out = render(&report(&timeline), "jsonl", Style::PLAIN);
-        assert_eq!(out, recording::to_text(&timeline), "{name}");
+    for Seen { name, timeline, report } in all() {
+        let out = render(report, "jsonl", Style::PLAIN);
+        assert_eq!(out, recording::to_text(timeline), "{name}");
         assert_eq!(recording::parse(&out).unwrap().events, timeline.events, "{name}");
     }
 }
@@ -491,11 +509,7 @@ fn task_arguments_are_in_no_format() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/record.d/stack.py")).unwrap();
     const PROMPT: &str = "why did it never run";
     assert!(script.contains(PROMPT));
-    for (name, timeline) in all() {
-        let report = report(&timeline);
-        for format in FORMATS {
-            let out = (format.render)(&report, VERBOSE);
-            assert!(!out.contains(PROMPT), "{name} {}", format.name);
-        }
+    for (seen, format, text) in in_all_formats() {
+        assert!(!text.contains(PROMPT), "{} {format}", seen.name);
     }
 }

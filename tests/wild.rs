@@ -46,7 +46,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
-use taskdiag::diagnosis::{Certainty, Named, PremiseKind, Verdict, causes, diagnose, diagnose_trusting};
+use taskdiag::diagnosis::{
+    Certainty, Named, PremiseKind, Verdict, causes, diagnose_trusting, diagnose_with_unproved,
+};
 use taskdiag::framework::Framework;
 use taskdiag::timeline::Timeline;
 
@@ -136,12 +138,25 @@ impl Share {
     }
 }
 
+#[derive(Default)]
 struct Results {
     violations: BTreeSet<Violation>,
     /// Of each framework for itself: what one's log tells another's does not.
     shares: BTreeMap<String, Share>,
     /// Recordings whose untouched verdict is certain and right.
     certain: BTreeSet<String>,
+    /// Of each recording by each transformation, "" without one: the kinds of premise that were asked for and not proved.
+    unproved: BTreeMap<(String, &'static str), BTreeSet<PremiseKind>>,
+}
+
+impl Results {
+    /// Trusting this kind may change something there.
+    fn rests_on(&self, kind: PremiseKind, run: &Run, transformation: &'static str) -> bool {
+        ["", transformation].into_iter().any(|by| {
+            let unproved = self.unproved.get(&(run.name.clone(), by));
+            unproved.is_some_and(|kinds| kinds.contains(&kind))
+        })
+    }
 }
 
 static RUNS: LazyLock<Vec<Run>> = LazyLock::new(run::all);
@@ -159,11 +174,7 @@ fn measure(trusted: Option<PremiseKind>) -> Results {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut results = Results {
-                        violations: BTreeSet::new(),
-                        shares: BTreeMap::new(),
-                        certain: BTreeSet::new(),
-                    };
+                    let mut results = Results::default();
                     while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         look_at(run, trusted, &mut results);
                         let enough = trusted.is_some() && !results.violations.is_empty();
@@ -181,14 +192,11 @@ fn measure(trusted: Option<PremiseKind>) -> Results {
             .map(|worker| worker.join().expect("no panic"))
             .collect()
     });
-    let mut whole = Results {
-        violations: BTreeSet::new(),
-        shares: BTreeMap::new(),
-        certain: BTreeSet::new(),
-    };
+    let mut whole = Results::default();
     for part in parts {
         whole.violations.extend(part.violations);
         whole.certain.extend(part.certain);
+        whole.unproved.extend(part.unproved);
         for (name, share) in part.shares {
             let sum = whole.shares.entry(name).or_default();
             sum.named += share.named;
@@ -200,10 +208,17 @@ fn measure(trusted: Option<PremiseKind>) -> Results {
 
 fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
     let diagnose = |timeline: &Timeline| match trusted {
-        Some(kind) => diagnose_trusting(timeline, kind),
-        None => diagnose(timeline),
+        Some(kind) => (diagnose_trusting(timeline, kind), BTreeSet::new()),
+        None => diagnose_with_unproved(timeline),
     };
-    let untouched = diagnose(&run.timeline);
+    let matters =
+        |one: &&Transformation| trusted.is_none_or(|kind| RESULTS.rests_on(kind, run, one.name));
+    let transformations: Vec<&Transformation> = ALL.iter().filter(matters).collect();
+    if transformations.is_empty() {
+        return;
+    }
+    let (untouched, unproved) = diagnose(&run.timeline);
+    results.unproved.insert((run.name.clone(), ""), unproved);
     if let Some(cause) = &untouched.cause
         && cause.certainty == Certainty::Certain
         && cause.id == run.truth.cause
@@ -218,9 +233,11 @@ fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
         .filter(|named| named.certainty == Certainty::Certain)
         .map(|named| named.id.as_str())
         .collect();
-    for transformation in ALL {
+    for transformation in transformations {
         for wild in (transformation.apply)(run) {
-            let verdict = diagnose(&wild.run.timeline);
+            let (verdict, unproved) = diagnose(&wild.run.timeline);
+            let there = (run.name.clone(), transformation.name);
+            results.unproved.entry(there).or_default().extend(unproved);
             let share = results
                 .shares
                 .entry(share_of(run, transformation.name))

@@ -74,6 +74,7 @@ mod whereabouts;
 mod worker_line;
 pub(in crate::diagnosis) mod workers;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::closes;
@@ -139,6 +140,8 @@ pub struct Story<'a> {
     pub(super) waits_by_assumption: bool,
     /// Taken for proved without a proof: only tests do that, to see that it matters.
     pub(super) trusted: Option<PremiseKind>,
+    /// What was asked for and is not proved, for the same tests.
+    pub(super) unproved: RefCell<BTreeSet<PremiseKind>>,
 }
 
 impl<'a> Story<'a> {
@@ -175,6 +178,7 @@ impl<'a> Story<'a> {
             reached: StageEvidence::default(),
             waits_by_assumption: false,
             trusted: None,
+            unproved: RefCell::default(),
         };
         story.read();
         story.find_messages();

@@ -15,7 +15,7 @@ pub type EventId = u32;
 
 /// One assumption, with its subject.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EnumDiscriminants)]
-#[strum_discriminants(name(PremiseKind), derive(VariantArray))]
+#[strum_discriminants(name(PremiseKind), derive(PartialOrd, Ord, VariantArray))]
 pub enum Premise {
     /// The pids in the watched worker's log are pids of this machine. In a container they are not.
     SamePidSpace,

@@ -20,6 +20,19 @@ pub fn read(name: &str) -> Timeline {
         .timeline
 }
 
+/// The same for each, on both cores, in order.
+pub fn in_halves<T: Sync, R: Send>(all: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let make = &make;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all
+            .chunks(all.len().div_ceil(2).max(1))
+            .map(|part| scope.spawn(move || part.iter().map(make).collect::<Vec<_>>()))
+            .collect();
+        let results = threads.into_iter().map(|thread| thread.join().unwrap());
+        results.flatten().collect()
+    })
+}
+
 pub fn report(timeline: &Timeline) -> Report {
     Report::new(timeline, &diagnose(timeline))
 }

@@ -22,6 +22,14 @@ impl Story<'_> {
         if self.trusted == Some(premise.into()) {
             return proved([]);
         }
+        let state = self.found(premise);
+        if !matches!(state, State::Proved(_)) {
+            self.unproved.borrow_mut().insert(premise.into());
+        }
+        state
+    }
+
+    fn found(&self, premise: &Premise) -> State {
         match premise {
             Premise::SamePidSpace => self.same_pid_space(),
             Premise::OneProcessPerLogThread { pid } => self.one_process_per_log_thread(*pid),
