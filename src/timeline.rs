@@ -79,8 +79,7 @@ impl Timeline {
                 let framework = self.framework();
                 let named = line.message_of(framework);
                 // Once loggers are known to be told, words of the application's are not taken for the framework's.
-                let anothers =
-                    self.names_loggers && self.is_by_the_frameworks_logger(&event) == Some(false);
+                let anothers = self.names_loggers && self.is_by_the_frameworks_logger(&event) == Some(false);
                 let mark = line.log_event(framework);
                 let mark = mark.filter(|mark| !anothers || (framework.log.by_others)(&line.text, mark));
                 (mark, named.map(Named::from))

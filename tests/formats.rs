@@ -60,7 +60,9 @@ fn all() -> &'static [Seen] {
 fn in_all_formats() -> impl Iterator<Item = (&'static Seen, &'static str, &'static str)> {
     static TEXTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
         let render = |format: &Format, seen: &Seen| (format.render)(&seen.report, VERBOSE);
-        in_halves(all(), |seen| FORMATS.iter().map(|format| render(format, seen)).collect())
+        in_halves(all(), |seen| {
+            FORMATS.iter().map(|format| render(format, seen)).collect()
+        })
     });
     let texts = TEXTS.iter().zip(all());
     texts.flat_map(|(texts, seen)| {
@@ -495,7 +497,12 @@ fn the_first_screen_keeps_what_matters_most() {
 
 #[test]
 fn a_jsonl_report_is_the_recording() {
-    for Seen { name, timeline, report } in all() {
+    for Seen {
+        name,
+        timeline,
+        report,
+    } in all()
+    {
         let out = render(report, "jsonl", Style::PLAIN);
         assert_eq!(out, recording::to_text(timeline), "{name}");
         assert_eq!(recording::parse(&out).unwrap().events, timeline.events, "{name}");

@@ -211,8 +211,7 @@ fn look_at(run: &Run, trusted: Option<PremiseKind>, results: &mut Results) {
         Some(kind) => (diagnose_trusting(timeline, kind), BTreeSet::new()),
         None => diagnose_with_unproved(timeline),
     };
-    let matters =
-        |one: &&Transformation| trusted.is_none_or(|kind| RESULTS.rests_on(kind, run, one.name));
+    let matters = |one: &&Transformation| trusted.is_none_or(|kind| RESULTS.rests_on(kind, run, one.name));
     let transformations: Vec<&Transformation> = ALL.iter().filter(matters).collect();
     if transformations.is_empty() {
         return;

@@ -221,9 +221,14 @@ impl Scene {
 
     /// None is configured.
     pub fn without_a_database(mut self) -> Self {
-        self.timeline.setup.table = None;
-        let rows = |event: &Event| !matches!(event.kind, EventKind::Row(_) | EventKind::RowCommitted { .. });
-        self.timeline.events.retain(rows);
+        let mut less = Timeline::new(self.timeline.setup.clone(), self.timeline.started_at.clone());
+        less.setup.table = None;
+        for event in self.timeline.events {
+            if !matches!(event.kind, EventKind::Row(_) | EventKind::RowCommitted { .. }) {
+                less.push(event);
+            }
+        }
+        self.timeline = less;
         self.without(Source::Database)
     }
 

@@ -33,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(Fact { n, value: said, .. }) = story.api_status_since_final() else {
         return Answer::NotApplicable;
     };
-    if says_the_same(&row, said) {
+    if says_the_same(&row, said) || story.last_row().is_some_and(|last| says_the_same(&last, said)) {
         Answer::ruled_out(format!("the API says {said} too"), [row.n, n])
     } else if row::same_words(story, said) {
         Answer::shown(
@@ -51,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{Scene, WORKER};
 
     #[test]
     fn the_row_is_final_and_the_api_is_not() {
@@ -107,5 +107,29 @@ mod tests {
         };
         assert_eq!(scene(false).answer(&CAUSE), "certain");
         assert_eq!(scene(true).answer(&CAUSE), "not applicable");
+    }
+
+    /// It failed, is to come again, and the row says so: what the API says is the row's newest word.
+    #[test]
+    fn an_api_that_says_what_the_row_says_now_is_a_near_miss() {
+        let scene = |last: &str| {
+            let mut copy = Scene::message("m-1");
+            copy.retries = Some(1);
+            let scene = Scene::entered()
+                .row("FAILED")
+                .publish_as("default.DQ", WORKER, copy);
+            scene
+                .api_says("delayed")
+                .row(last)
+                .setup(|setup| setup.running.push("delayed".into()))
+        };
+        assert_eq!(scene("FAILED").answer(&CAUSE), "certain");
+        assert_ne!(scene("delayed").answer(&CAUSE), "certain");
+        let unnamed = scene("delayed").setup(|setup| setup.running.clear());
+        assert_ne!(unnamed.answer(&CAUSE), "certain");
+        assert_eq!(
+            unnamed.answer(&super::super::row_marked_failed::CAUSE),
+            "not applicable"
+        );
     }
 }

@@ -100,7 +100,7 @@ fn check(story: &Story<'_>) -> Answer {
             evidence.extend(said.map(|told| told.n));
             Answer::likely(
                 format!(
-                    "{text}; only a rolled-back INSERT into {other}, which references it, would leave the same"
+                    "{text}; an INSERT into {other}, which references it, and somebody else's lock or change leave the same where they are rolled back"
                 ),
                 evidence,
             )

@@ -237,6 +237,26 @@ mod tests {
         assert_eq!(said("integrating", "queued"), "not applicable");
     }
 
+    /// Whatever loggers are told, and though no pattern tells an entry: between taking and acknowledging it the
+    /// application spoke of the task. Where it did not, nothing shows that it ran, and nothing that it did not.
+    #[test]
+    fn without_a_pattern_the_applications_words_show_the_run() {
+        let said = |text: &str| {
+            let scene = Scene::received().setup(|setup| setup.entry_pattern = None);
+            let scene = if text.is_empty() { scene } else { scene.line(text) };
+            scene.acked("m-1").without_a_database().silence()
+        };
+        let own = said("INFO 2026-01-01 00:00:00,000 tasks 101 140434584086208 pressing task_1");
+        assert_eq!(own.cause(), "likely succeeded");
+        let silent = said("");
+        assert_eq!(silent.cause(), "none");
+        assert_eq!(silent.verdict().scenario, None);
+        let skipped = said(
+            "[PID 101] [Thread-9] [dramatiq.worker.WorkerThread] [WARNING] Message act('task_1') was skipped.",
+        );
+        assert_ne!(skipped.answer(&CAUSE), "likely");
+    }
+
     #[test]
     fn without_a_database_a_retry_or_an_unseen_publish_is_a_near_miss() {
         let mut copy = Scene::message("m-1");

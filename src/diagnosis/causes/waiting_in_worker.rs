@@ -288,13 +288,17 @@ mod tests {
 
     /// Prefetched by the watched worker, which has two threads; so many of them are busy.
     fn behind(pids: &[i32]) -> Scene {
+        behind_and(pids, |scene| scene)
+    }
+
+    fn behind_and(pids: &[i32], more: impl FnOnce(Scene) -> Scene) -> Scene {
         let mut scene = Scene::new().worker_booted().depth("default", 0, 1);
         for (at, pid) in pids.iter().enumerate() {
             scene = scene.line(&format!(
                 "[PID {pid}] [Thread-{at}] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other-{at}'."
             ));
         }
-        scene
+        more(scene)
             .submitted()
             .row("PENDING")
             .publish("default")
@@ -327,6 +331,27 @@ mod tests {
         // Received and not acknowledged is not running: the threads may be dead.
         assert_eq!(behind(&[101, 101]).silence().cause(), "likely waiting-in-worker");
         assert_eq!(behind(&[101, 101]).answer(&CAUSE), "not applicable");
+    }
+
+    /// A scheduler that writes to the same log boots meanwhile: the worker that has the others lives.
+    #[test]
+    fn the_boot_of_another_ends_nothing_of_one_that_lives() {
+        let boots = |scene: Scene| {
+            scene.line("[PID 900] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+        };
+        let seen = |lives: bool| {
+            let scene = behind_and(&[101, 101], |scene| {
+                let scene = if lives {
+                    scene.process(101, 100, "python dramatiq app", |_| {})
+                } else {
+                    scene
+                };
+                boots(scene)
+            });
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(seen(true), "likely");
+        assert_eq!(seen(false), "not applicable");
     }
 
     #[test]

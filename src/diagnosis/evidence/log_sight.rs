@@ -28,7 +28,10 @@ impl Story<'_> {
     fn returned_unseen(&self) -> bool {
         let is = |wanted: fn(&LogEvent) -> bool| self.line(wanted).is_some();
         // Dramatiq writes that line of a call that raised as well.
-        is(|mark| matches!(mark, LogEvent::Completed)) && !is(|mark| matches!(mark, LogEvent::Failed { .. }))
+        let returned = is(|mark| matches!(mark, LogEvent::Completed))
+            && !is(|mark| matches!(mark, LogEvent::Failed { .. }));
+        let may_say_none = self.timeline.setup.entry_pattern.is_none();
+        returned || (may_say_none && self.taken_and_acknowledged().is_some())
     }
 
     /// The message was handed to the worker whose log is watched.

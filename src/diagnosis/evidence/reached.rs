@@ -260,6 +260,9 @@ impl Story<'_> {
         if let Some(told) = results::failed_behind_its_run(self) {
             put(told.at_ms, told.n);
         }
+        if let Some((_, acked)) = self.ran_between().filter(|_| may_have_run) {
+            put(acked.at_ms, acked.n);
+        }
         if let Some(ran) = self.ran_in_the_api() {
             put(ran.at_ms, ran.n);
         }

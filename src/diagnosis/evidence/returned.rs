@@ -4,7 +4,7 @@ use super::{Fact, Story, WorkerLine, broker, row};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Level, Source};
 
-impl Story<'_> {
+impl<'a> Story<'a> {
     /// Where neither a row nor the API says what became of it: the actor returned, the broker was told so,
     /// and nothing came back. Below DEBUG a line of the application's own shows the entry, and the
     /// broker's count that it is acknowledged; a failure would have been logged.
@@ -46,10 +46,13 @@ impl Story<'_> {
         if let Some(done) = self.line(|mark| matches!(mark, LogEvent::Succeeded { .. })) {
             return Some(vec![done.n]);
         }
-        let returned = self.line(|mark| matches!(mark, LogEvent::Completed));
+        let completed = self.line(|mark| matches!(mark, LogEvent::Completed));
         let acked = self.line(|mark| matches!(mark, LogEvent::Acknowledging { .. }));
-        if let (Some(returned), Some(over)) = (returned, acked) {
+        if let (Some(returned), Some(over)) = (completed, acked) {
             return Some(vec![returned.n, over.n]);
+        }
+        if let Some((told, acked)) = self.ran_between() {
+            return Some(vec![told.n, acked.n]);
         }
         let (_, entered) = self.own_words().into_iter().next()?;
         let drained = broker::drained(self).filter(|_| self.closed())?;
@@ -63,9 +66,11 @@ impl Story<'_> {
             "fail", "err", "abort", "cancel", "reject", "dead", "timeout", "crash",
         ];
         let setup = &self.timeline.setup;
-        let Some(returned) = self.last_return().map(|told| told.at_ms) else {
+        let settled = || self.ran_between().map(|(_, acked)| *acked);
+        let Some(returned) = self.last_return().copied().or_else(settled) else {
             return false;
         };
+        let returned = returned.at_ms;
         let word = said.value.to_lowercase();
         let was_said = self.find(|event| match &event.kind {
             EventKind::ApiStatus { value, .. } if event.at_ms <= returned => {
@@ -90,6 +95,36 @@ impl Story<'_> {
         self.lines
             .iter()
             .any(|told| returned.is_none_or(|returned| told.n > returned) && told.mark.is_some_and(fails))
+    }
+
+    /// The worker told of the message when it took it, then in the application's words of the task, and then that it
+    /// acknowledges it: what keeps a call from being made, or ends it otherwise, it tells of.
+    pub(super) fn ran_between(&self) -> Option<(&WorkerLine<'a>, &WorkerLine<'a>)> {
+        let (begun, acked) = self.taken_and_acknowledged()?;
+        let is_between = |told: &&WorkerLine<'_>| told.n > begun.n && told.n < acked.n;
+        let mut between = self.lines.iter().filter(is_between);
+        let told = between.find(|told| told.mark.is_none() && told.line.carries_task_id)?;
+        Some((told, acked))
+    }
+
+    /// Where its log says nothing else of the message: it took it, and acknowledged it.
+    pub(super) fn taken_and_acknowledged(&self) -> Option<(&WorkerLine<'a>, &WorkerLine<'a>)> {
+        let is_ack = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Acknowledging { .. }));
+        let acked = self.lines.iter().rposition(is_ack)?;
+        let begins =
+            |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called));
+        let begun = self.lines[..acked].iter().position(begins)?;
+        let otherwise = |told: &WorkerLine<'_>| {
+            told.mark.is_some_and(|mark| {
+                let fails = mark.fails_attempt() || mark.denies_entry() || mark.settles();
+                fails || matches!(mark, LogEvent::Failed { .. } | LogEvent::NeverAwaited)
+            })
+        };
+        let is_clean = !self.acknowledged_early
+            && !self.log_was_cut()
+            && !self.says_not_entered()
+            && !self.lines[begun + 1..acked].iter().any(otherwise);
+        is_clean.then(|| (&self.lines[begun], &self.lines[acked]))
     }
 
     /// Where the application itself speaks of the task in the watched log.

@@ -148,8 +148,15 @@ impl<'a> Story<'a> {
         let earlier = rows.find(|row| words(row) != word);
         // What it said before is no stage after it.
         let was_there = rows.any(|row| words(&row) == word);
+        // A word after a failure, where the task comes again, is of what comes.
+        let comes_again = |row: &Fact<&Row>| {
+            row.status
+                .as_ref()
+                .is_some_and(|status| setup.failed.contains(status))
+                && self.publishes().iter().any(|passage| passage.message.is_retry())
+        };
         earlier
-            .filter(|row| self.says_it_is_over(row) && !was_there)
+            .filter(|row| self.says_it_is_over(row) && !was_there && !comes_again(row))
             .or(Some(last))
     }
 

@@ -305,6 +305,11 @@ pub(in crate::diagnosis) fn running_before<'a>(story: &Story<'a>, n: u32) -> Vec
     if early && story.worker_lines().iter().all(|told| told.subject.is_none()) {
         return Vec::new();
     }
+    let lives = |line: u32| {
+        let told = story.worker_lines().iter().find(|told| told.n == line);
+        let process = told.and_then(|told| story.process(told.pid?));
+        process.is_some_and(|process| process.lives())
+    };
     let mut running: Vec<(&str, Fact<&str>)> = Vec::new();
     for told in story.worker_lines().iter().filter(|told| told.n < n) {
         let mut begins = |id, actor| running.push((id, Fact::new(told.n, told.at_ms, actor)));
@@ -316,7 +321,10 @@ pub(in crate::diagnosis) fn running_before<'a>(story: &Story<'a>, n: u32) -> Vec
             }
             // Which message died with a child is not said.
             Some(LogEvent::ChildDied { .. }) if early => running.clear(),
-            Some(LogEvent::ShutDown | LogEvent::BootingUp) => running.clear(),
+            // Another worker that writes to the same log ends nothing of one that lives.
+            Some(LogEvent::ShutDown | LogEvent::BootingUp) => {
+                running.retain(|(_, begun)| lives(begun.n));
+            }
             Some(_) if story.ends_attempt(told) => {
                 running.retain(|(other, _)| Some(*other) != told.message_id());
             }

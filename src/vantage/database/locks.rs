@@ -5,6 +5,10 @@ use sqlx::Row as _;
 use super::connect::{Session, Trouble, lost};
 use crate::timeline::{Blocker, DatabaseSession, LockWait, Sessions};
 
+/// A server lists the locks of all its databases, and those made from one template have their tables under the same
+/// numbers.
+const HERE: &str = "(SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// What a look at the locks told.
 pub(super) enum LockState {
     Waits(LockWait),
@@ -29,9 +33,9 @@ pub(super) async fn look(
         "SELECT DISTINCT w.pid, w.locktype = 'relation', w.mode, left(a.query, 500), a.query_start, {client}
          FROM pg_locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid
          WHERE NOT w.granted AND w.pid <> pg_backend_pid() AND (
-           (w.locktype = 'relation' AND w.relation IN ($1::bigint::oid, $4::bigint::oid))
+           (w.locktype = 'relation' AND w.database = {HERE} AND w.relation IN ($1::bigint::oid, $4::bigint::oid))
            OR EXISTS (SELECT 1 FROM pg_locks t WHERE t.pid = w.pid AND t.locktype = 'tuple'
-                      AND t.relation = $4::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))
+                      AND t.database = {HERE} AND t.relation = $4::bigint::oid AND t.page = $2::int AND t.tuple = $3::int))
          ORDER BY 2 DESC, 5, 1 LIMIT 16",
         client = address("a.client_addr", "a.client_port")
     );
@@ -93,7 +97,7 @@ async fn blockers(session: &mut Session, waiter: i32) -> Result<Vec<Blocker>, Tr
 pub(super) async fn holder(session: &mut Session, table: i64, xmax: u32) -> Option<(bool, Option<Blocker>)> {
     let sql = format!(
         "SELECT EXISTS (SELECT FROM pg_locks t WHERE t.pid = x.pid AND t.locktype = 'relation'
-                        AND t.relation = $2::bigint::oid AND t.mode = 'RowExclusiveLock'),
+                        AND t.database = {HERE} AND t.relation = $2::bigint::oid AND t.mode = 'RowExclusiveLock'),
                 a.pid, a.usename::text, a.application_name, a.state, a.query, {client}
          FROM pg_locks x LEFT JOIN pg_stat_activity a ON a.pid = x.pid
          WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock' AND x.transactionid = $1::xid",
