@@ -260,9 +260,6 @@ impl Story<'_> {
         if let Some(told) = results::failed_behind_its_run(self) {
             put(told.at_ms, told.n);
         }
-        if let Some((_, acked)) = self.ran_between().filter(|_| may_have_run) {
-            put(acked.at_ms, acked.n);
-        }
         if let Some(ran) = self.ran_in_the_api() {
             put(ran.at_ms, ran.n);
         }
@@ -275,6 +272,12 @@ impl Story<'_> {
         if let Some(inside) = self.its_thread_is_inside() {
             put(inside.at_ms, inside.value);
             put(inside.at_ms, inside.n);
+        }
+        if !reached.has(Stage::Entered)
+            && may_have_run
+            && let Some((told, _)) = self.ran_between()
+        {
+            reached.put(Stage::Entered, Some(told.at_ms), told.n);
         }
     }
 
