@@ -7,6 +7,7 @@ mod actors;
 mod again;
 pub(in crate::diagnosis) mod answers;
 pub(in crate::diagnosis) mod api;
+mod api_status;
 pub(in crate::diagnosis) mod api_tracebacks;
 mod attempts;
 mod attribution;

@@ -99,9 +99,7 @@ fn check(story: &Story<'_>) -> Answer {
             let mut evidence = vec![row.n];
             evidence.extend(said.map(|told| told.n));
             Answer::likely(
-                format!(
-                    "{text}; an INSERT into {other}, which references it, and somebody else's lock or change leave the same where they are rolled back"
-                ),
+                format!("{text}; another's rolled-back lock, as by an INSERT into {other}, leaves the same"),
                 evidence,
             )
         }
