@@ -50,6 +50,10 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // It was done with before the pipe was full.
+    if let Some(drained) = broker::drained(story) {
+        return Answer::ruled_out("the broker holds the message no more", [drained]);
+    }
     let holder = story
         .deliveries()
         .last()
@@ -238,5 +242,15 @@ mod tests {
         };
         assert_eq!(child(101), "possible");
         assert_eq!(child(99), "certain");
+    }
+
+    #[test]
+    fn a_message_that_is_settled_waits_for_no_pipe() {
+        let counted = |unacked: u64| {
+            let scene = writing().totals("default", 0, unacked, serde_json::json!({}));
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(counted(1), "certain");
+        assert_eq!(counted(0), "ruled out");
     }
 }

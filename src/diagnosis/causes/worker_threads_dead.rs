@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnosis::evidence::{WorkerLine, threads, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, threads, workers};
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -23,6 +23,10 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || is_stopping(story) {
         return Answer::NotApplicable;
+    }
+    // It was done with before they died.
+    if let Some(drained) = broker::drained(story) {
+        return Answer::ruled_out("the broker holds the message no more", [drained]);
     }
     for (pid, mut evidence) in holders(story) {
         let deaths = threads::deaths(story, pid);
@@ -222,5 +226,18 @@ mod tests {
         };
         assert_eq!(died(101), "certain");
         assert_eq!(died(102), "likely");
+    }
+
+    #[test]
+    fn a_message_that_is_settled_waits_for_no_thread() {
+        let counted = |unacked: u64| {
+            let scene = Scene::delivered()
+                .plain(None, DEATH)
+                .stacks(101, NONE_LEFT)
+                .totals("default", 0, unacked, serde_json::json!({}));
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(counted(1), "certain");
+        assert_eq!(counted(0), "ruled out");
     }
 }
