@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{WorkerLine, connections, containers, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{EventKind, Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-cannot-connect",
@@ -50,10 +50,12 @@ fn check(story: &Story<'_>) -> Answer {
             format!("0 consumers: the worker cannot connect ({count} in its log): {error}{default}")
         },
     )
-    .at_most(match about_it.is_some_and(|told| has_ended(story, told)) {
-        true => Certainty::Likely,
-        false => Certainty::Certain,
-    })
+    .at_most(
+        match about_it.is_some_and(|told| has_ended(story, told) || may_be_anothers(story, told)) {
+            true => Certainty::Likely,
+            false => Certainty::Certain,
+        },
+    )
     .lasting_if_certain(connections::is_refused_for_good(story));
     match error {
         Answer::Matched(_) => error,
@@ -67,6 +69,16 @@ fn has_ended(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
     let is_gone = told.pid.is_some_and(|pid| story.gone(pid).is_some());
     let is_unseen = || story.sees(Source::Process) && workers::watched_is_alive(story).is_none();
     is_gone || told.line.before && is_unseen()
+}
+
+/// The line says nothing of who wrote it, and a worker that has the log open is connected to a broker.
+fn may_be_anothers(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let is_connected =
+        |process: &Process| workers::is_worker(process) && connections::amqp_socket(story, process).is_some();
+    told.line.pid.is_none()
+        && workers::live_workers(story)
+            .iter()
+            .any(|process| is_connected(process))
 }
 
 /// Nothing was said of an error yet, but its container is in no network that its engine knows: no broker is reached from
@@ -381,5 +393,32 @@ mod tests {
         };
         assert_eq!(scene("invoices"), "not applicable");
         assert_eq!(scene("celery"), "certain");
+    }
+
+    /// Celery's lines have no pid, and a worker with that log is connected, be it to another vhost.
+    #[test]
+    fn one_that_is_connected_is_not_who_cannot() {
+        let scene = |sockets: &'static [&'static str]| {
+            let error =
+                "consumer: Cannot connect to amqp://shop:**@10.9.9.9:5672//: [Errno 111] Connection refused.";
+            Scene::new()
+                .setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.queue = "celery".into();
+                })
+                .depth("celery", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("celery")
+                .plain(Some(crate::timeline::Level::Error), error)
+                .process(100, 1, "python celery -A shop worker", |process| {
+                    process.sockets = sockets.iter().map(|socket| (*socket).to_owned()).collect();
+                })
+                .depth("celery", 1, 0)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(scene(&[]), "certain");
+        assert_eq!(scene(&["127.0.0.1:40001 -> 127.0.0.1:5672"]), "likely");
     }
 }

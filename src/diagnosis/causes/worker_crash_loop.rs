@@ -41,6 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(up) = up.filter(|up| up.n > last.n && up.line.stream == last.line.stream) {
         return Answer::ruled_out("it has come up since", [up.n]);
     }
+    let is_anothers = up.is_some() || lives::one_outlives(story, last);
     let (because, why) = words(story, last);
     let delivered = story.deliveries().last().map(|passage| passage.n);
     let mut evidence = vec![first.n, again.n, last.n, depth.n];
@@ -58,7 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
             evidence,
         ),
         // Below DEBUG it may be at this very message that it ends. And beside one that is up it may be another service's.
-        _ if delivered.is_some() && !story.debug_log() || up.is_some() => Answer::likely(text, evidence),
+        _ if delivered.is_some() && !story.debug_log() || is_anothers => Answer::likely(text, evidence),
         _ => Answer::shown(text, evidence).given([Premise::WriterIsTheWorker]),
     }
 }
@@ -79,6 +80,13 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
         }
         _ => false,
     };
+    // Its last start may have been a good one.
+    let up = lives::is_up(story);
+    let is_up = |container: &Container| {
+        let stands = container.state == "running";
+        up.is_some_and(|up| stands && died(container).is_some_and(|died| died < up.n))
+    };
+    let loops = |container: &Container| loops(container) && !is_up(container);
     let Some(container) = containers.first().filter(|one| loops(one)) else {
         return restarting(story, depth).unwrap_or_else(|| match story.sees(Source::WorkerLog) {
             true => Answer::NotApplicable,
@@ -313,6 +321,11 @@ mod tests {
             .depth("default", 1, 0)
             .silence();
         assert_eq!(scene.cause(), "certain worker-crash-loop");
+        // It came up again, and is connected elsewhere.
+        let up = ours(died(container(waiting(), "running", 6)))
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(up.answer(&CAUSE), "not applicable");
         // One that somebody stopped is not started again.
         let scene = died(container(waiting(), "exited", 6))
             .depth("default", 1, 0)
@@ -427,5 +440,38 @@ mod tests {
             ends(scene)
         };
         assert_eq!(streams(waiting()), "likely");
+    }
+
+    /// No line has a pid, and two services write to one file: one of them is older than the other's ends, and lives.
+    #[test]
+    fn one_that_outlives_the_ends_is_a_near_miss() {
+        let ends = |started: i64| {
+            let scene = Scene::new().setup(|setup| {
+                setup.framework = "celery".into();
+                setup.queue = "celery".into();
+            });
+            let banner = " -------------- celery@vm v5.7.0 (dawn-chorus)";
+            let queues = "                .> celery           exchange=celery(direct) key=celery";
+            let gave_up = "Unrecoverable error: ValueError('x')";
+            let life = |scene: Scene| {
+                let scene = scene.plain(None, banner).plain(None, queues);
+                scene.plain(Some(crate::timeline::Level::Critical), gave_up)
+            };
+            let scene = scene
+                .depth("celery", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("celery");
+            life(life(scene))
+                .process(100, 1, "python celery -A shop worker", |process| {
+                    process.started_at_ms = Some(started);
+                })
+                .depth("celery", 1, 0)
+                .silence()
+                .answer(&CAUSE)
+        };
+        let zero = 1_000_000;
+        assert_eq!(ends(zero - 60_000), "likely");
+        assert_eq!(ends(zero + 2_000), "certain");
     }
 }

@@ -74,6 +74,7 @@ fn check(story: &Story<'_>) -> Answer {
     let unsure = unsure
         || may_be_anothers_words(story, at)
         || lives::is_up(story).is_some()
+        || lives::one_outlives(story, &told)
         || told.line.before && runs_elsewhere(story);
     // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
     // just be trying again. A container that has ended has no later life.
@@ -573,5 +574,22 @@ mod tests {
         assert_eq!(failed(true).silence().answer(&CAUSE), "likely");
         assert_eq!(failed(true).gone(300).silence().answer(&CAUSE), "certain");
         assert_eq!(failed(false).silence().answer(&CAUSE), "certain");
+    }
+
+    #[test]
+    fn one_that_is_older_than_the_line_did_not_end_in_it() {
+        let lives = |started: i64| {
+            let change = |process: &mut crate::timeline::Process| process.started_at_ms = Some(started);
+            let scene = nobody().error("dramatiq.WorkerProcess(0)", IMPORT).process(
+                101,
+                100,
+                "python dramatiq -v 2 app",
+                change,
+            );
+            scene.silence().answer(&CAUSE)
+        };
+        let zero = 1_000_000;
+        assert_eq!(lives(zero - 60_000), "likely");
+        assert_eq!(lives(zero + 2_000), "certain");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Story, WorkerLine, workers};
 use crate::framework::{LogEvent, WorkerLife};
+use crate::timeline::Process;
 
 /// The line, by its place in the log, lies behind the banner of a worker that names its queues, and not this task's.
 pub(in crate::diagnosis) fn is_anothers(story: &Story<'_>, at: usize) -> bool {
@@ -97,3 +98,18 @@ pub(in crate::diagnosis) fn is_up<'a>(story: &Story<'a>) -> Option<WorkerLine<'a
         .max_by_key(|told| told.n)
         .or_else(by_its_process)
 }
+
+/// A worker that writes to this log is older than that line, and lives: the line tells of another one's end.
+pub(in crate::diagnosis) fn one_outlives(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
+    let written = story.timeline.zero_ms() + told.at_ms;
+    let is_older = |process: &Process| {
+        let started = process.started_at_ms;
+        workers::is_worker(process) && started.is_some_and(|at| (at as f64) < written - A_MOMENT_MS)
+    };
+    workers::live_workers(story)
+        .iter()
+        .any(|process| is_older(process))
+}
+
+/// When a line was written is known less well than when a process was started.
+const A_MOMENT_MS: f64 = 1000.0;
