@@ -1,6 +1,6 @@
 //! The worker consumes from a stub broker.
 
-use crate::diagnosis::evidence::{broker, connections, containers, programs, stacks, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, connections, containers, programs, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -23,10 +23,8 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
-    let adding = story
-        .worker_lines()
-        .iter()
-        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()));
+    let adds = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue());
+    let adding = story.worker_lines().iter().find(|told| adds(told));
     let error = story
         .worker_lines()
         .iter()
@@ -40,7 +38,10 @@ fn check(story: &Story<'_>) -> Answer {
         // Another service may write to the same log, with a stub of its own.
         let dump = story.stacks().dumps().find(|dump| dump.n == thread.n);
         let its_pid = dump.map(|dump| dump.pid);
-        let adding = adding.filter(|told| !story.one_leaves_us_out() && told.pid == its_pid);
+        let mut lines = story.worker_lines().iter();
+        let adding = lines
+            .find(|told| adds(told) && (told.line.pid.is_none() || told.pid == its_pid))
+            .filter(|_| !story.one_leaves_us_out());
         let text = format!(
             "the worker consumes from {}'s stub broker (thread {}), not from RabbitMQ",
             story.framework().title,
@@ -159,6 +160,15 @@ mod tests {
             .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
             .worker_process(&[]);
         assert_ne!(consumes(beside), "certain worker-on-test-broker");
+        // Of two processes of one worker it may be the second.
+        let second = nobody()
+            .line(adds)
+            .debug(
+                "dramatiq.worker._WorkerMiddleware",
+                "Adding consumer for queue 'default'.",
+            )
+            .worker_process(&[]);
+        assert_eq!(consumes(second), "certain worker-on-test-broker");
         // A stub of its own, in a worker that its command keeps from our queue.
         let ready = nobody().info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.");
         let started = |options: &str| {
