@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::choice::Candidate;
 use super::evidence::WorkerLine;
 use super::premises::{EventId, Premise, State};
-use super::{Answer, Cause, Certainty, Stage, Stand, Story, Undecided, consistency};
+use super::{Answer, Cause, Certainty, Match, Stage, Stand, Story, Undecided, consistency};
 use crate::timeline::Source;
 
 /// The sources that would make the winner more certain, and do not see.
@@ -30,6 +30,7 @@ pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
     if unmet.is_empty() {
         let answer = weigh(cause, (cause.check)(story), story);
         let answer = beside_a_first_run(cause, answer, story);
+        let answer = beside_a_success(cause, answer, story);
         let weak = matches!(&answer, Answer::Matched(matched) if story.is_weak(&matched.evidence));
         // Two messages carry the id, and nothing says which one is meant: what became of one of them
         // may be the other's story.
@@ -62,6 +63,36 @@ pub(super) fn ask(cause: &Cause, story: &Story<'_>) -> Answer {
     } else {
         Answer::CannotTell { needs: unmet }
     }
+}
+
+/// What the log tells of one run need not be the end of a task whose row says afterwards that it has succeeded: a hook may have
+/// thrown away a second message of a task that was done.
+fn beside_a_success(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
+    let is_by_the_log = |matched: &Match| {
+        let mut own = story.lines().iter();
+        own.any(|told| matched.evidence.contains(&told.n))
+    };
+    let is_sure = match &answer {
+        Answer::Matched(matched) => {
+            matched.certainty == Certainty::Certain && !cause.keeps_from.is_empty() && is_by_the_log(matched)
+        }
+        _ => false,
+    };
+    let Some(said) = story.says_success_afterwards().filter(|_| is_sure) else {
+        return answer;
+    };
+    answer
+        .at_most(Certainty::Likely)
+        .followed_by(&format!(
+            "; the row says {} all the same: another run may have written that",
+            said.value
+        ))
+        .with(|matched| {
+            matched.most = Certainty::Likely;
+            matched.gone = false;
+            matched.terminal = false;
+            matched.evidence.push(said.n);
+        })
 }
 
 /// What becomes of a message that was handed out again says nothing of a first run that may go on.

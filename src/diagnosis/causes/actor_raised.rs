@@ -29,22 +29,16 @@ fn check(story: &Story<'_>) -> Answer {
         let answer = answer.goes_on().owned_by(Some(&[Owner::Wait]));
         return answer.case(PENDING, false).case(NONE_LEFT, false);
     }
-    let answer = match story.may_have_succeeded_since() {
-        Some(status) => {
-            let retries = story.line(|mark| matches!(mark, LogEvent::Retrying { .. }));
-            let was_to_run_again = retries.is_some() && state != RetryState::Exhausted;
-            let (most, text) = match was_to_run_again {
-                true => (Certainty::Possible, "since, as after a retry elsewhere"),
-                false => (
-                    Certainty::Likely,
-                    "all the same: another run may have written that",
-                ),
-            };
-            answer
-                .at_most(most)
-                .followed_by(&format!("; the row says {} {text}", status.value))
-                .resting_on([status.n])
-        }
+    let retries = story.line(|mark| matches!(mark, LogEvent::Retrying { .. }));
+    let was_to_run_again = retries.is_some() && state != RetryState::Exhausted;
+    let answer = match story.may_have_succeeded_since().filter(|_| was_to_run_again) {
+        Some(status) => answer
+            .at_most(Certainty::Possible)
+            .followed_by(&format!(
+                "; the row says {} since, as after a retry elsewhere",
+                status.value
+            ))
+            .resting_on([status.n]),
         None => answer,
     };
     // What else it says leaves both open.

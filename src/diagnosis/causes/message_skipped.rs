@@ -229,4 +229,25 @@ mod tests {
         assert_eq!(skipped(None).answer(&CAUSE), "likely");
         assert_eq!(skipped(Some(0)).answer(&CAUSE), "certain");
     }
+
+    /// The task is done, and its second message is thrown away for that.
+    #[test]
+    fn afterwards_a_row_that_says_success_is_no_loss() {
+        use crate::diagnosis::{Outcome, Resubmit};
+        let looked = |status: &str| {
+            let scene = Scene::new().given().from_before(5);
+            let scene = scene.warning("dramatiq.worker.WorkerThread", SKIPPED);
+            let scene = scene.from_now_on().row(status);
+            let scene = scene.totals("default", 0, 0, serde_json::json!({}));
+            let scene = scene.end(crate::timeline::Ended::Looked);
+            scene.without(Source::Firehose)
+        };
+        assert_eq!(looked("PENDING").answer(&CAUSE), "certain");
+        let resubmit = |scene: &Scene| scene.verdict().impact.map(|impact| impact.resubmit);
+        assert_eq!(resubmit(&looked("PENDING")), Some(Resubmit::Yes));
+        let done = looked("COMPLETED");
+        assert_eq!(done.answer(&CAUSE), "likely");
+        assert_eq!(done.verdict().outcome, Outcome::Unknown);
+        assert_ne!(resubmit(&done), Some(Resubmit::Yes));
+    }
 }

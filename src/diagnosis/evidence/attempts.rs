@@ -133,17 +133,23 @@ impl<'a> Story<'a> {
     /// Afterwards: the log's last attempt failed, and the row says that the task has succeeded. A retry whose lines are in
     /// another log leaves the same, or one that was sent by hand; and so does an older run.
     pub(in crate::diagnosis) fn may_have_succeeded_since(&self) -> Option<Fact<&'a str>> {
-        let succeeded = &self.timeline.setup.succeeded;
-        let row = self.rows.last().filter(|row| row.present)?;
-        let status = row.value.status.as_deref()?;
-        let is_good = succeeded.iter().any(|good| good == status);
         let fails = |mark: &LogEvent| {
             matches!(
                 mark,
                 LogEvent::Retrying { .. } | LogEvent::RetriesExceeded { .. } | LogEvent::Failed { .. }
             )
         };
-        (self.post_mortem() && is_good && self.line(fails).is_some()).then(|| row.with(status))
+        self.says_success_afterwards()
+            .filter(|_| self.line(fails).is_some())
+    }
+
+    /// Whatever became of the run that the log tells of, afterwards the row says that the task has succeeded.
+    pub(in crate::diagnosis) fn says_success_afterwards(&self) -> Option<Fact<&'a str>> {
+        let succeeded = &self.timeline.setup.succeeded;
+        let row = self.rows.last().filter(|row| self.post_mortem() && row.present)?;
+        let status = row.value.status.as_deref()?;
+        let is_good = succeeded.iter().any(|good| good == status);
+        is_good.then(|| row.with(status))
     }
 
     /// Of an attempt that another one has replaced.

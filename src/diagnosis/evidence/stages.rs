@@ -81,6 +81,10 @@ impl Story<'_> {
                 _ => Outcome::Unknown,
             };
         }
+        // It is not this run's, by what the log says.
+        if self.says_success_afterwards().is_some() {
+            return Outcome::Unknown;
+        }
         // Where no status is called a success, the row's cannot tell one.
         if self.timeline.setup.succeeded.is_empty() && self.attempt_over().is_some() {
             return Outcome::Unknown;
