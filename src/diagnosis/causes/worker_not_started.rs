@@ -119,7 +119,7 @@ fn may_be_anothers_words(story: &Story<'_>, at: usize) -> bool {
     }
     let own = |other: &&WorkerLine<'_>| other.line.stream == told.line.stream;
     let later = story.worker_lines()[at + 1..].iter().filter(own);
-    let last_life = later.filter_map(WorkerLine::worker_life).last();
+    let last_life = later.filter_map(WorkerLine::worker_life).next_back();
     last_life == Some(WorkerLife::Booting)
         || workers::live_workers(story)
             .iter()
