@@ -34,13 +34,13 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || story.attempt_over().is_some() {
         return Answer::NotApplicable;
     }
-    let completed = story.lines().iter().rfind(|told| {
+    let last = story.lines().iter().rfind(|told| {
         matches!(
             told.mark,
             Some(LogEvent::Completed | LogEvent::Called | LogEvent::Received { .. })
         )
     });
-    let completed = completed.filter(|told| matches!(told.mark, Some(LogEvent::Completed)));
+    let completed = last.filter(|told| matches!(told.mark, Some(LogEvent::Completed)));
     let taker = story
         .deliveries()
         .last()
@@ -58,29 +58,31 @@ fn check(story: &Story<'_>) -> Answer {
         let later = since.map_or(String::new(), |since| after(story, since, seen, "its return"));
         format!("the actor is done, and a hook after it was still running{later}: {place}")
     };
+    // Whoever tells of a call tells of its end, too.
+    let begun_or_done = last.filter(|told| !matches!(told.mark, Some(LogEvent::Called)));
+    let own = begun_or_done.and_then(|told| {
+        let is_its = |thread: &&Thread<'_>| told.line.thread.as_deref() == Some(thread.name());
+        Some((told, *hanging.iter().find(is_its)?))
+    });
+    if let Some((told, thread)) = own {
+        // Without a line of the return nothing says when that was.
+        let since = completed.map(|told| told.n);
+        let text = text(&stacks::place(shape, thread), since, thread.n);
+        return Answer::shown(
+            format!("{text}; its message is not acknowledged"),
+            [told.n, thread.n],
+        )
+        .given([Premise::SamePidSpace]);
+    }
     match completed {
-        Some(told) => {
-            let own = hanging
-                .iter()
-                .find(|thread| told.line.thread.as_deref() == Some(thread.name()));
-            match (own, hanging.first()) {
-                (Some(thread), _) => Answer::shown(
-                    format!(
-                        "{}; its message is not acknowledged",
-                        text(&stacks::place(shape, *thread), Some(told.n), thread.n)
-                    ),
-                    [told.n, thread.n],
-                )
-                .given([Premise::SamePidSpace]),
-                // The log does not name its threads.
-                (None, Some(thread)) if told.line.thread.is_none() => {
-                    let place = stacks::place(shape, *thread);
-                    Answer::likely(text(&place, Some(told.n), thread.n), [told.n, thread.n])
-                }
-                // Acknowledgements take a moment, and are written at DEBUG only.
-                _ => Answer::NotApplicable,
+        // The log does not name its threads. Acknowledgements take a moment, and are written at DEBUG only.
+        Some(told) => match hanging.first().filter(|_| told.line.thread.is_none()) {
+            Some(thread) => {
+                let place = stacks::place(shape, *thread);
+                Answer::likely(text(&place, Some(told.n), thread.n), [told.n, thread.n])
             }
-        }
+            None => Answer::NotApplicable,
+        },
         // Below DEBUG nothing says that the actor returned: the process has this message only.
         None => {
             let alone = story
@@ -120,6 +122,19 @@ mod tests {
         assert!(!scene.summary().contains("hang"), "a slow one looks the same");
         assert!(scene.summary().contains("audit.py"), "{}", scene.summary());
         assert_eq!(scene.without(Source::Process).answer(&CAUSE), "cannot tell");
+    }
+
+    /// The actor's logger says less than the framework's: its thread is known by the line that it took the message.
+    #[test]
+    fn where_no_call_is_told_the_thread_that_took_it_shows_it() {
+        let scene = |thread: &str| {
+            let scene = Scene::received().info("app", "ACTOR ENTRY task_id=task_1");
+            scene.stack(101, thread, HOOK).timeout()
+        };
+        assert_eq!(scene("Thread-4").cause(), "certain blocked-after-actor");
+        assert_eq!(scene("Thread-9").answer(&CAUSE), "not applicable");
+        let settled = Scene::received().acked("m-1").stack(101, "Thread-4", HOOK);
+        assert_eq!(settled.timeout().answer(&CAUSE), "not applicable");
     }
 
     /// The store of results, and nothing of the application on the stack.

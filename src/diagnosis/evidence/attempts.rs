@@ -96,8 +96,27 @@ impl<'a> Story<'a> {
             let is_its =
                 |told: &&WorkerLine<'_>| told.thread() == settled.thread() && told.line.thread.is_some();
             let next = self.lines[at + 1..].iter().find(is_its);
-            matches!(settled.mark, Some(LogEvent::Acknowledging { .. })) && next.is_some_and(begins)
+            matches!(settled.mark, Some(LogEvent::Acknowledging { .. }))
+                && (next.is_some_and(begins) || self.stands_in_its_call(settled))
         })
+    }
+
+    /// By a later look the thread that wrote this line stands in a task's call, and it has taken no other message since.
+    fn stands_in_its_call(&self, settled: &WorkerLine<'_>) -> bool {
+        let (Some(pid), Some(name)) = (settled.pid, settled.line.thread.as_deref()) else {
+            return false;
+        };
+        let shape = &self.framework().stack;
+        let takes = |told: &WorkerLine<'_>| {
+            told.n > settled.n
+                && told.thread() == settled.thread()
+                && matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
+        };
+        let mut threads = stacks::last_dump(self, pid);
+        !self.worker_lines.iter().any(takes)
+            && threads.any(|thread| {
+                thread.at_ms > settled.at_ms && thread.name() == name && thread.is_in_a_task(shape)
+            })
     }
 
     /// The broker counts none as unacknowledged, and by a later look a thread stands in the task's function, of which no
@@ -351,6 +370,27 @@ mod tests {
             "{}",
             returned.cause()
         );
+        // No line says that it was called: its thread stands in the call.
+        let stands = |more: fn(Scene) -> Scene| {
+            let scene = more(Scene::received().acked("m-1")).stack(
+                101,
+                "Thread-4",
+                &[
+                    ("crunch", "/app/core.py"),
+                    ("__call__", "/v/site-packages/dramatiq/actor.py"),
+                    ("process_message", "/v/site-packages/dramatiq/worker.py"),
+                ],
+            );
+            Story::new(&scene.silence().timeline).acknowledged_early
+        };
+        assert!(stands(|scene| scene));
+        let took_another: fn(Scene) -> Scene = |scene| {
+            scene.debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message other() with id 'm-2'.",
+            )
+        };
+        assert!(!stands(took_another));
         // The same thread took another message afterwards.
         let usual = Scene::entered().completed().acked("m-1");
         assert!(!Story::new(&usual.timeline).acknowledged_early);

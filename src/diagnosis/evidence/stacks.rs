@@ -27,7 +27,7 @@ pub(in crate::diagnosis) struct Dump<'a> {
 pub(in crate::diagnosis) struct Thread<'a> {
     /// The event that shows it.
     pub n: u32,
-    at_ms: f64,
+    pub at_ms: f64,
     stack: &'a Stack,
 }
 
