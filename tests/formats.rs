@@ -224,7 +224,7 @@ fn junit_stays_xml_and_has_a_case_per_stage() {
 #[test]
 fn junit_fails_exactly_when_the_exit_code_does() {
     for Seen { name, report, .. } in all() {
-        let out = render(&report, "junit", Style::PLAIN);
+        let out = render(report, "junit", Style::PLAIN);
         let read = quick_junit::Report::deserialize_from_str(&out).unwrap();
         let suite = &read.test_suites[0];
         let expected = match report.verdict.exit_code {
@@ -373,7 +373,7 @@ fn the_terminal_report_fits_the_width() {
                 width,
                 ..Style::PLAIN
             };
-            let out = render(&report, "terminal", style);
+            let out = render(report, "terminal", style);
             for line in out.lines() {
                 let wide = unicode_width::UnicodeWidthStr::width(line);
                 assert!(wide <= width.into(), "{name} at {width}: {wide}: {line}");
