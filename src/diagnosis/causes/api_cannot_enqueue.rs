@@ -107,7 +107,7 @@ mod tests {
     fn a_failed_publish_behind_a_500() {
         let scene = Scene::refused(500, "")
             .api_served("POST /tasks", 500)
-            .api_log("Exception", CLOSED);
+            .api_log("Exception on /tasks", CLOSED);
         assert_eq!(scene.cause(), "certain api-cannot-enqueue");
     }
 
@@ -280,5 +280,17 @@ mod tests {
             .api_log("could not send", CLOSED)
             .silence();
         assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    /// An event beside it, which the application can do without.
+    #[test]
+    fn one_that_was_caught_need_not_be_why_it_failed() {
+        let scene = |text: &str| {
+            Scene::refused(503, "tenant is suspended")
+                .api_log(text, CLOSED)
+                .api_served("POST /tasks", 503)
+        };
+        assert_eq!(scene("event not sent").cause(), "likely api-cannot-enqueue");
+        assert_eq!(scene("Unhandled error").cause(), "certain api-cannot-enqueue");
     }
 }

@@ -320,4 +320,40 @@ mod tests {
         assert_eq!(foreign.stages[0].reached, Some(false));
         assert_eq!(foreign.scenario, Some(Scenario::B));
     }
+
+    /// The application logged it, went on, and refused the request for a reason of its own.
+    #[test]
+    fn what_was_caught_on_the_way_is_only_likely() {
+        let below = "Traceback (most recent call last):\n  File \"/app/cache.py\", line 12, in warm\nKeyError: 'tariff of t1'";
+        let scene = |text: &str, body: &str| {
+            Scene::refused(503, body)
+                .api_log(text, below)
+                .api_served("POST /tasks", 503)
+        };
+        assert_eq!(
+            scene("cache not warmed", "tenant is suspended").cause(),
+            "likely api-failed"
+        );
+        // The line names the request, or the answer quotes it.
+        assert_eq!(scene("POST /tasks failed", "").cause(), "certain api-failed");
+        let quoted = scene("cache not warmed", "{\"detail\": \"'tariff of t1'\"}");
+        assert_eq!(quoted.cause(), "certain api-failed");
+    }
+
+    /// The one that names the request is of it, whatever another one logs after it.
+    #[test]
+    fn a_later_traceback_of_another_request_is_not_its_end() {
+        let raised = |text: &str| {
+            format!("Traceback (most recent call last):\n  File \"/app/front.py\", line 9, in create\n{text}")
+        };
+        let scene = Scene::refused(500, "")
+            .api_log("POST /tasks failed", &raised("KeyError: 'tariff'"))
+            .api_served("POST /tasks", 500)
+            .api_log(
+                "the display does not answer",
+                &raised("dramatiq.errors.ConnectionClosed: gone"),
+            );
+        assert_eq!(scene.cause(), "certain api-failed");
+        assert!(scene.summary().contains("KeyError"), "{}", scene.summary());
+    }
 }

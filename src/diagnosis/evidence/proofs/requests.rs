@@ -7,7 +7,7 @@ use regex::Regex;
 use super::proved;
 use crate::diagnosis::evidence::Story;
 use crate::diagnosis::premises::{EventId, State, is_common};
-use crate::framework::names_another_of_its_series;
+use crate::framework::{exception_in, names_another_of_its_series};
 use crate::timeline::{EventKind, LogLine, Source};
 
 /// Lines are read a moment after they were written, and a request that began before ours may fail beside it.
@@ -37,6 +37,12 @@ const FAILED_SOMEWHERE: [&str; 4] = [
     "Error handling request",
     "Unhandled exception in",
 ];
+
+/// What else is said of what nobody caught.
+const ENDS: [&str; 3] = ["unhandled", "uncaught", "internal server error"];
+
+/// A shorter text stands in many answers.
+const QUOTED: usize = 8;
 
 /// What runs beside the requests fails in its own words.
 const BESIDE: [&str; 4] = [
@@ -195,6 +201,25 @@ impl<'a> RequestLog<'a> {
         }
     }
 
+    /// The request ended in it: a server says so, the line names the request, or the answer quotes what was raised. What
+    /// an application caught and logged on its way looks alike, and says none of that.
+    pub fn ended_in(&self, line: &LogLine) -> bool {
+        let names_it = |(_, path): (f64, &str)| path.len() > 1 && line.text.contains(path);
+        let words = line.text.to_lowercase();
+        let raised = line
+            .traceback
+            .as_deref()
+            .and_then(exception_in)
+            .unwrap_or_default();
+        let said = raised.split_once(": ").map_or("", |(_, said)| said);
+        let is_quoted = |body: &str| said.len() >= QUOTED && body.contains(said);
+        failed(&line.text).is_some()
+            || is_unhandled(&line.text)
+            || ENDS.iter().any(|word| words.contains(word))
+            || self.submitted.is_some_and(names_it)
+            || self.story.answer().is_some_and(|answer| is_quoted(answer.body))
+    }
+
     /// Of a request that failed, by the server's words, and ours did not: only what it does behind its answer may be
     /// told of so.
     pub fn is_anothers(&self, traceback: &LogLine) -> bool {
@@ -248,7 +273,7 @@ mod tests {
     fn the_only_request() {
         assert_eq!(failed().api_log(ASGI, RAISED).cause(), "certain api-failed");
         assert_eq!(
-            failed().api_log("it failed", RAISED).cause(),
+            failed().api_log("POST /tasks failed", RAISED).cause(),
             "certain api-failed"
         );
     }
@@ -330,7 +355,7 @@ mod tests {
                 .submitting()
                 .answered(500, None, "")
                 .api_served("POST /tasks", 500)
-                .api_log("cannot report", RAISED)
+                .api_log(ASGI, RAISED)
                 .cause()
         };
         assert_eq!(scene(OTHER), "certain api-failed");
