@@ -28,6 +28,12 @@ fn check(story: &Story<'_>) -> Answer {
     if depth.consumers == 0 {
         return Answer::ruled_out("nobody holds the queue any more", [depth.n]);
     }
+    if depth.consumers > 1 {
+        return Answer::ruled_out("several consume it, and an exclusive one is alone", [depth.n]);
+    }
+    if let Some(own) = held_by_the_watched(story) {
+        return Answer::ruled_out("the watched worker itself consumes it since", [own]);
+    }
     let mut evidence = vec![refused.n, depth.n];
     let holder = story.consumers().and_then(|consumers| {
         let of_ours = consumers
@@ -52,11 +58,26 @@ fn check(story: &Story<'_>) -> Answer {
         story.queue(),
         holder.unwrap_or_default()
     );
-    // An error from before the run may be a dead worker's, or the holder may have come and gone since.
-    match refused.line.before {
+    // An error from before the run may be a dead worker's. A worker tries again every few seconds: one that says nothing
+    // of it for longer may consume.
+    let is_old = depth.at_ms - refused.at_ms > TRIES_AGAIN_MS;
+    match refused.line.before || is_old {
         true => Answer::likely(text, evidence),
         false => Answer::shown(text, evidence),
     }
+}
+
+/// Dramatiq waits for 3 s, and its line may be read a moment later.
+const TRIES_AGAIN_MS: f64 = 4_000.0;
+
+/// The one that consumes our queue is the worker whose log has the refusal.
+fn held_by_the_watched(story: &Story<'_>) -> Option<u32> {
+    let consumers = story.consumers()?;
+    let mut ours = consumers
+        .iter()
+        .filter(|consumer| consumer.queue == story.queue());
+    let peer = story.peer(&ours.next()?.connection)?;
+    (story.is_watched(peer.value) == Some(true)).then_some(peer.n)
 }
 
 /// For what the queue or the worker's user is: in the broker's words.
@@ -187,5 +208,21 @@ mod tests {
             .debug(LOGGER, "Pushing message 'other' onto work queue.")
             .silence();
         assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    /// The holder went, and the worker, which tries again every 3 s, has nothing more to say.
+    #[test]
+    fn a_refusal_that_was_not_repeated_may_be_over() {
+        let once = || {
+            held()
+                .critical(LOGGER, REFUSED)
+                .at(6_000.0)
+                .depth("default", 1, 1)
+        };
+        assert_eq!(once().silence().answer(&CAUSE), "likely");
+        let own = once().worker_process(&[OTHER]).peer(OTHER, 101);
+        assert_eq!(own.silence().answer(&CAUSE), "ruled out");
+        let several = held().depth("default", 1, 2).critical(LOGGER, REFUSED);
+        assert_eq!(several.silence().answer(&CAUSE), "ruled out");
     }
 }

@@ -88,4 +88,26 @@ mod tests {
         assert!(both.summary().contains("'mail'"), "{}", both.summary());
         assert_eq!(boots(&["mail"]).answer(&CAUSE), "not applicable");
     }
+
+    /// Another service's worker writes to the same log, and has a queue of that name in its own vhost.
+    #[test]
+    fn a_queue_of_that_name_in_another_vhost_is_a_near_miss() {
+        let other = CONFLICT.replace("vhost '/'", "vhost 'mail'");
+        let scene = nobody()
+            .critical("dramatiq.worker.ConsumerThread(default)", &other)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+    }
+
+    /// `consumer_timeout` has the same code, and says nothing of a declaration.
+    #[test]
+    fn an_acknowledgement_that_came_too_late_is_a_near_miss() {
+        let late = "Consumer encountered a connection error: (406, \"PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 1800000 ms\")";
+        let scene = nobody()
+            .critical("dramatiq.worker.ConsumerThread(default)", late)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "not applicable");
+        let connect = crate::diagnosis::causes::find("worker-cannot-connect").expect("a cause");
+        assert_eq!(scene.answer(connect), "not applicable");
+    }
 }

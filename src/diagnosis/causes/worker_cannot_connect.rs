@@ -42,6 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
             !connections::is_conflict(error)
                 && !connections::is_missing_queue(error)
                 && !connections::is_queue_down(error)
+                && !connections::is_of_a_delivery(error)
                 && !connections::is_exclusive(error)
                 && !connections::is_refused_consumer(error)
         },

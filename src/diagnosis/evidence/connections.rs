@@ -213,7 +213,12 @@ pub(in crate::diagnosis) fn lists_addresses_of(story: &Story<'_>, of: &Process) 
 }
 
 pub(in crate::diagnosis) fn is_conflict(error: &str) -> bool {
-    error.contains("PRECONDITION_FAILED") || error.contains("406")
+    (error.contains("PRECONDITION_FAILED") || error.contains("406")) && !is_of_a_delivery(error)
+}
+
+/// The same code is for what was delivered: an acknowledgement that came too late (`consumer_timeout`), or twice.
+pub(in crate::diagnosis) fn is_of_a_delivery(error: &str) -> bool {
+    error.contains("delivery acknowledgement") || error.contains("delivery tag")
 }
 
 pub(in crate::diagnosis) fn is_missing_queue(error: &str) -> bool {
@@ -366,9 +371,20 @@ pub(in crate::diagnosis) fn connection_error(
     Answer::matched(certainty, text, evidence)
 }
 
+/// The broker's words name a queue of another vhost: one log may have the lines of several services.
+fn is_of_another_vhost(story: &Story<'_>, error: &str) -> bool {
+    let named = error
+        .split_once(" in vhost '")
+        .and_then(|(_, rest)| rest.split_once('\''));
+    named.is_some_and(|(vhost, _)| vhost != story.timeline.setup.vhost)
+}
+
 /// The consumer of our queue had this error. Where the log does not say whose it was, a refusal of
 /// a queue names it; a broken connection hits all of them.
 pub(in crate::diagnosis) fn names_our_queue(story: &Story<'_>, consumer: Option<&str>, error: &str) -> bool {
+    if is_of_another_vhost(story, error) {
+        return false;
+    }
     match consumer {
         Some(name) => story.is_of_my_queue(name),
         None if is_conflict(error) || is_missing_queue(error) || is_refused_consumer(error) => {
