@@ -147,4 +147,18 @@ mod tests {
         let no_consumer = crate::diagnosis::causes::find("no-consumer").expect("a cause");
         assert_eq!(scene.answer(no_consumer), "possible");
     }
+
+    /// An outbox sends what was lost once more.
+    #[test]
+    fn one_that_was_sent_again_is_a_near_miss() {
+        let again = waits()
+            .depth("default", 0, 0)
+            .publish("default")
+            .depth("default", 1, 0)
+            .publish_as("emails", OTHER, Scene::message("other"))
+            .silence();
+        assert_eq!(again.answer(&CAUSE), "not applicable");
+        let message = again.verdict().message;
+        assert!(message.is_none_or(|message| message.lost != Some(true)));
+    }
 }

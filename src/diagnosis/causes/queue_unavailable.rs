@@ -33,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
     let queue = story.queue();
     let down = story.down(queue).last();
     let up = story.depths(queue).rfind(|depth| depth.exists);
-    if let Some(passage) = story.published()
+    if let Some(passage) = story.published_last()
         && let Some(before) = story.dropped_by(passage)
     {
         let back = match up.filter(|up| up.at_ms > before.at_ms) {
@@ -359,5 +359,22 @@ mod tests {
     fn live_is_a_state_that_it_works_in() {
         let scene = Scene::published().totals_in_state("live", "default", 0, 0, serde_json::json!({}));
         assert_eq!(scene.silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// What was dropped was sent once more when the queue was back.
+    #[test]
+    fn one_that_was_sent_again_is_a_near_miss() {
+        let again = sent_while_down()
+            .at(2000.0)
+            .depth("default", 0, 0)
+            .at(2500.0)
+            .publish("default")
+            .depth("default", 1, 0)
+            .silence();
+        assert_ne!(again.answer(&CAUSE), "certain");
+        assert_ne!(
+            again.verdict().impact.expect("an impact").resubmit,
+            crate::diagnosis::Resubmit::Yes
+        );
     }
 }

@@ -30,6 +30,12 @@ impl<'a> Story<'a> {
             .find(|passage| self.is_of_my_queue(passage.queue))
     }
 
+    /// The last one: an outbox sends what was lost once more.
+    pub fn published_last(&self) -> Option<&Transfer<'a>> {
+        let is_ours = |passage: &&Transfer<'a>| self.is_of_my_queue(passage.queue);
+        self.publishes.iter().rfind(is_ours)
+    }
+
     /// The same message was sent once more after it was handed out: a hook that puts it off, say.
     pub fn sent_on(&self) -> Option<&Transfer<'a>> {
         let taken = self.deliveries().last()?;

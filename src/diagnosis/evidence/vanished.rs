@@ -21,7 +21,7 @@ pub(in crate::diagnosis) struct Vanished {
 /// nothing saw everything is for the caller to ask.
 pub(in crate::diagnosis) fn vanished(story: &Story<'_>) -> Option<Vanished> {
     let passage = story
-        .published()
+        .published_last()
         .filter(|passage| passage.queue == story.queue())?;
     let was_taken = story.reached(Stage::Delivered).is_some() || story.down(story.queue()).next().is_some();
     // One that has a time to live of its own is dropped without a word.
