@@ -53,6 +53,8 @@ fn check(story: &Story<'_>) -> Answer {
                     ),
                     evidence,
                 )
+                // A line of its log may be about another request's message.
+                .given(refused.holder.is_none().then_some(Premise::WasSent))
             }
             None => Answer::likely(
                 format!("{text}: RabbitMQ refuses what it publishes, and {send} does not learn of it"),

@@ -1,6 +1,7 @@
 //! The API talks to another broker.
 
 use crate::diagnosis::evidence::connections;
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -20,7 +21,8 @@ fn check(story: &Story<'_>) -> Answer {
     if story.published().is_some() {
         return Answer::NotApplicable;
     }
-    connections::other_broker(story, &story.api_processes(), "the API")
+    // It may use that one for something else, and not have sent this task at all.
+    connections::other_broker(story, &story.api_processes(), "the API").given([Premise::WasSent])
 }
 
 #[cfg(test)]
@@ -88,6 +90,18 @@ mod tests {
             .row("PENDING")
             .api_process(&[THERE])
             .connections(&[("172.17.0.1:51000 -> 172.17.0.2:5672", "/", "running")])
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    /// It is the broker's own list that says so, and it may be for something else.
+    #[test]
+    fn that_the_task_was_sent_there_is_not_seen() {
+        let scene = Scene::accepted()
+            .row("PENDING")
+            .worker_process(&[crate::diagnosis::testing::WORKER])
+            .api_process(&[THERE])
+            .connections(&[(crate::diagnosis::testing::WORKER, "/", "running")])
             .silence();
         assert_eq!(scene.answer(&CAUSE), "likely");
     }

@@ -1,7 +1,6 @@
 //! The message went to a queue that is not the configured one.
 
 use crate::diagnosis::evidence::Transfer;
-use crate::diagnosis::premises::{Premise, is_common};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -52,7 +51,9 @@ fn check(story: &Story<'_>) -> Answer {
     let is_consumed = story
         .consumers()
         .map(|all| all.iter().any(|consumer| consumer.queue == passage.queue));
+    // One that is to expire there may come on to ours as a dead letter: so delays are made by hand.
     let seen = is_the_one
+        && passage.message.expiration_ms.is_none()
         && taken.is_none()
         && is_consumed == Some(false)
         && story.closed()
@@ -94,11 +95,7 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let answer = match certain {
         true => Answer::shown(text, [passage.n]),
-        false => {
-            // A mail or a count that carries the id is no message for it. Of a short id that is told anyway.
-            let is_told = wanted.is_some() || story.task_id().is_some_and(is_common);
-            on_that_queue(story, passage, text, is_consumed).given((!is_told).then_some(Premise::WasSent))
-        }
+        false => on_that_queue(story, passage, text, is_consumed),
     };
     match exchange.is_empty() {
         true => answer.naming("{other_queue}", passage.queue),
@@ -223,5 +220,22 @@ mod tests {
             assert_ne!(consumed.answer(&CAUSE), "certain");
             assert_ne!(consumed.verdict().scenario, Some(Scenario::C));
         }
+    }
+
+    /// What is to expire there may come on as a dead letter.
+    #[test]
+    fn one_that_expires_there_may_come_to_its_queue_all_the_same() {
+        let sent = |expiration_ms: Option<i64>| {
+            let mut message = Scene::message("m-1");
+            message.expiration_ms = expiration_ms;
+            Scene::accepted()
+                .row("PENDING")
+                .publish_as("default.wait", crate::diagnosis::testing::API, message)
+                .consumers(&[("default", crate::diagnosis::testing::WORKER, 4)])
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(sent(None), "certain");
+        assert_eq!(sent(Some(60_000)), "likely");
     }
 }

@@ -38,17 +38,22 @@ fn check(story: &Story<'_>) -> Answer {
             .and_then(|peer| story.is_watched(peer.value))
         {
             Some(true) => Answer::ruled_out("the watched worker is the active consumer", [consumers.n]),
-            Some(false) => Answer::shown(
-                format!(
+            Some(false) => {
+                let text = format!(
                     "only {} is served, and it is not the watched worker",
                     active.connection
-                ),
-                [info.n, consumers.n],
-            )
-            .given([
-                Premise::PeerIsProcess(active.connection.clone()),
-                Premise::SamePidSpace,
-            ]),
+                );
+                let peer = story.peer(&active.connection);
+                // One that stands by for it does the same work: it serves this one, too, when it is free.
+                let is_no_replica = peer.map(|peer| Premise::NotAReplica(peer.value));
+                let given = [
+                    Premise::PeerIsProcess(active.connection.clone()),
+                    Premise::SamePidSpace,
+                ];
+                Answer::shown(text, [info.n, consumers.n])
+                    .given(given)
+                    .given(is_no_replica)
+            }
             None => {
                 // The worker's connections are known, and another one of them waits in the list.
                 let waits = |connection: &str| {
@@ -138,5 +143,12 @@ mod tests {
             single(900).silence().without(Source::Management).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// Its stand-by does the same work.
+    #[test]
+    fn a_replica_that_is_served_is_a_near_miss() {
+        let replica = single(900).process(900, 899, "python dramatiq -v app --threads 2", |_| {});
+        assert_eq!(replica.silence().answer(&CAUSE), "not applicable");
     }
 }
