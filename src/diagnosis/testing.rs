@@ -42,7 +42,7 @@ impl Scene {
             queue: "default".into(),
             vhost: "/".into(),
             broker: "127.0.0.1:5672".into(),
-            actor: None,
+            actor: Some("act".into()),
             api_url: Some("http://127.0.0.1:8000".into()),
             task_id_pointer: Some("/task_id".into()),
             entry_pattern: Some("ENTRY".into()),

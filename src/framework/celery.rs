@@ -238,6 +238,7 @@ mod tests {
                 .setup(|setup| {
                     setup.framework = "celery".into();
                     setup.queue = "celery".into();
+                    setup.actor = Some("shop.tasks.fulfil".into());
                 })
                 .depth("celery", 0, 1)
                 .submitted()
@@ -280,6 +281,7 @@ mod tests {
                 .setup(|setup| {
                     setup.framework = "celery".into();
                     setup.queue = "celery".into();
+                    setup.actor = Some("shop.tasks.fulfil".into());
                     setup.table = Some(table.into());
                 })
                 .depth("celery", 0, 1)
@@ -448,6 +450,7 @@ mod tests {
             .setup(|setup| {
                 setup.framework = "celery".into();
                 setup.queue = "celery".into();
+                setup.actor = Some("shop.tasks.fulfil".into());
             })
             .log(
                 "MainProcess",
@@ -506,7 +509,7 @@ mod tests {
                 entered().fails(1, "ValueError: no", OWN).silence(),
                 "certain actor-raised",
             ),
-            (refused.silence(), "likely unknown-actor"),
+            (refused.silence(), "certain unknown-actor"),
             (
                 entered()
                     .log(
@@ -972,6 +975,7 @@ mod tests {
             .setup(|setup| {
                 setup.framework = "celery".into();
                 setup.queue = "celery".into();
+                setup.actor = Some("shop.tasks.fulfil".into());
             })
             .main("celery@vm ready.")
             .depth("celery", 0, consumers)

@@ -254,7 +254,7 @@ mod tests {
         let done = entered().debug("toy", "done").row("COMPLETED").silence();
         for (scene, cause) in [
             (published(0).silence(), "likely no-consumer"),
-            (undefined.silence(), "likely unknown-actor"),
+            (undefined.silence(), "certain unknown-actor"),
             (raised().silence(), "certain actor-raised"),
             // Without a stack that it still works is assumed.
             (entered().timeout(), "likely actor-still-running"),

@@ -298,6 +298,7 @@ mod tests {
         let mut audit = Scene::message("m-2");
         audit.actor = Some("audit".into());
         let scene = Scene::accepted()
+            .setup(|setup| setup.actor = None)
             .row("PENDING")
             .publish_as("default", API, audit)
             .publish("default")
@@ -369,6 +370,7 @@ mod tests {
         audit.actor = Some("audit".into());
         let taken = |answered_between: bool| {
             let scene = Scene::new()
+                .setup(|setup| setup.actor = None)
                 .at(-10.0)
                 .submitting()
                 .publish_as("default", API, audit.clone());

@@ -130,6 +130,7 @@ pub(in crate::diagnosis) mod scenes {
         let scene = Scene::new().setup(|setup| {
             setup.framework = "celery".into();
             setup.queue = "celery".into();
+            setup.actor = Some("shop.tasks.fulfil".into());
         });
         let banner = format!("- *** --- * --- .> concurrency: 2 ({pool})");
         let scene = said(scene, Level::Info, &banner);

@@ -154,6 +154,7 @@ mod tests {
         let found = Scene::accepted()
             .setup(|setup| setup.post_mortem = true)
             .row("PENDING")
+            .depth("default", 0, 0)
             .dead_letter("default.XQ", "delivery_limit")
             .silence();
         assert_eq!(found.cause(), "certain delivery-limit-reached");

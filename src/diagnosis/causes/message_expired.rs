@@ -500,4 +500,38 @@ mod tests {
             "not applicable"
         );
     }
+
+    /// Its letter lies there for days, and the task was sent again meanwhile.
+    #[test]
+    fn afterwards_a_message_on_its_queue_may_be_the_tasks_sent_again() {
+        let found = |ready: u64| {
+            Scene::accepted()
+                .setup(|setup| setup.post_mortem = true)
+                .row("PENDING")
+                .depth("default", ready, 0)
+                .totals("default", ready, 0, json!({}))
+                .dead_letter("default.XQ", "expired")
+                .silence()
+        };
+        assert_eq!(found(0).answer(&CAUSE), "certain");
+        assert_eq!(found(1).answer(&CAUSE), "likely");
+        let impact = |ready: u64| found(ready).verdict().impact.expect("an impact").sentence;
+        assert!(impact(0).contains("submit the task again"), "{}", impact(0));
+        assert!(impact(1).contains("may have been sent again"), "{}", impact(1));
+    }
+
+    /// A letter that was moved back keeps its header.
+    #[test]
+    fn one_that_waits_on_its_queue_again_is_a_near_miss() {
+        let back = Scene::accepted()
+            .setup(|setup| setup.post_mortem = true)
+            .row("PENDING")
+            .depth("default", 1, 0)
+            .dead_letter("default", "expired")
+            .silence();
+        assert_ne!(back.answer(&CAUSE), "certain");
+        let message = back.verdict().message.expect("a place");
+        assert_eq!(message.place, "on `default`");
+        assert_eq!(message.lost, Some(false));
+    }
 }

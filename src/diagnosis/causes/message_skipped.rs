@@ -250,4 +250,15 @@ mod tests {
         assert_eq!(done.verdict().outcome, Outcome::Unknown);
         assert_ne!(resubmit(&done), Some(Resubmit::Yes));
     }
+
+    /// Where no actor is configured it may be a step beside the task.
+    #[test]
+    fn a_message_of_whatever_actor_is_ours_by_assumption() {
+        let any = Scene::received()
+            .setup(|setup| setup.actor = None)
+            .warning("dramatiq.worker.WorkerThread", "Message act(…) was skipped.");
+        assert_eq!(any.answer(&CAUSE), "likely");
+        let named = Scene::received().warning("dramatiq.worker.WorkerThread", "Message act(…) was skipped.");
+        assert_eq!(named.answer(&CAUSE), "certain");
+    }
 }

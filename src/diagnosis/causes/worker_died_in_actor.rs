@@ -698,6 +698,7 @@ mod tests {
             let scene = Scene::new().setup(|setup| {
                 setup.framework = "celery".into();
                 setup.queue = "celery".into();
+                setup.actor = Some("shop.tasks.fulfil".into());
             });
             let info = |scene: Scene, text: &str| scene.plain(Some(Level::Info), text);
             let scene = info(

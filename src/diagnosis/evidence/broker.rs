@@ -1,6 +1,6 @@
 //! What the broker said of queues, consumers and connections.
 
-use super::{Depth, Fact, Info, Story, Transfer, connections, holding, limits};
+use super::{Depth, Fact, Info, QueuedCopy, Story, Transfer, connections, holding, limits};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, Scenario, Stage};
 use crate::text::counted;
@@ -275,23 +275,19 @@ pub(in crate::diagnosis) fn did_not_grow_by(story: &Story<'_>, passage: &Transfe
 
 /// The message lies on a dead-letter queue for this reason: seen with `--peek` only.
 pub(in crate::diagnosis) fn dead_lettered<'a>(story: &Story<'a>, wanted: &str) -> Option<Fact<&'a str>> {
-    let mut letters = story.facts(|kind| match kind {
-        EventKind::DeadLetter {
-            reason: Some(reason),
-            from_queue,
-            message,
-            ..
-        } if reason == wanted
-            && message
-                .message_id
-                .as_deref()
-                .is_some_and(|id| story.is_my_message(id)) =>
-        {
-            Some(from_queue.as_deref().unwrap_or("?"))
-        }
+    let is_it = |held: &&QueuedCopy<'_>| {
+        let id = held.passage.message.message_id.as_deref();
+        held.reason == Some(wanted) && id.is_some_and(|id| story.is_my_message(id))
+    };
+    let letter = story.held().iter().find(is_it)?;
+    match &story.timeline.event(letter.passage.n)?.kind {
+        EventKind::DeadLetter { from_queue, .. } => Some(Fact::new(
+            letter.passage.n,
+            letter.passage.at_ms,
+            from_queue.as_deref().unwrap_or("?"),
+        )),
         _ => None,
-    });
-    letters.next()
+    }
 }
 
 /// A dead letter proves that the message was sent, whether that was seen or not.

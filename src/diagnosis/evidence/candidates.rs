@@ -91,6 +91,8 @@ impl<'a> Story<'a> {
             } = &event.kind
                 && message.carries_task_id
             {
+                // Moved back to where it came from it keeps the header, and is no dead letter any more.
+                let reason = reason.as_deref().filter(|_| !self.is_to_be_run_from(queue));
                 self.held.push(QueuedCopy {
                     passage: Transfer {
                         n: event.n,
@@ -100,10 +102,15 @@ impl<'a> Story<'a> {
                         redelivered: false,
                         message,
                     },
-                    reason: reason.as_deref(),
+                    reason,
                 });
             }
         }
+    }
+
+    /// Workers take messages from it, at once or when their time comes.
+    fn is_to_be_run_from(&self, queue: &str) -> bool {
+        queue == self.queue() || self.delay_queue().as_deref() == Some(queue)
     }
 
     /// Those for another actor count only where there is no message for the configured one.

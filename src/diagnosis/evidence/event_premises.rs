@@ -44,14 +44,12 @@ impl Story<'_> {
                 None if line.line.carries_task_id => {
                     found.extend(self.may_be_of_another(line).then_some(Premise::OnlyMessage));
                 }
-                None if self.by_thread.contains(&line.n) => {
-                    found.push(Premise::OneProcessPerLogThread { pid: line.pid });
-                    // The thread has it because it took the message.
-                    if self.is_known_by_time() {
-                        found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
-                    }
+                // It is about the message that its thread took, or the only one that there was.
+                None => {
+                    let is_by_thread = self.by_thread.contains(&line.n);
+                    found.extend(is_by_thread.then_some(Premise::OneProcessPerLogThread { pid: line.pid }));
+                    found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                 }
-                None => {}
             }
         }
         // It names no message, and is about the one that its process spoke of last.
@@ -66,6 +64,17 @@ impl Story<'_> {
                 .entry(transfer.n)
                 .or_default()
                 .extend(ours(transfer.message.message_id.as_deref()));
+        }
+        // What lies with the dead letters for days may have been sent again since.
+        let dead = self
+            .held
+            .iter()
+            .filter(|held| self.post_mortem() && held.reason.is_some());
+        for held in dead {
+            premises
+                .entry(held.passage.n)
+                .or_default()
+                .push(Premise::OnlyMessage);
         }
         let taken = || {
             let last = self.deliveries.last().filter(|_| !self.is_known_by_time());

@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(scene.without(Source::Process).answer(&CAUSE), "cannot tell");
         assert_eq!(
             scene.without(Source::Process).cause(),
-            "likely unknown-actor",
+            "certain unknown-actor",
             "that remains"
         );
     }
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_worker_that_may_not_import_the_file_is_a_near_miss() {
         let other = refused(lists(worker(60, &[]), "  . mail.tasks.send"));
-        assert_eq!(other.cause(), "likely unknown-actor");
+        assert_eq!(other.cause(), "certain unknown-actor");
         assert_eq!(other.answer(&CAUSE), "possible");
         assert_eq!(refused(worker(60, &[])).answer(&CAUSE), "possible");
         let twice = refused(lists(worker(60, &["/opt"]), "  . shop.tasks.weigh"));
