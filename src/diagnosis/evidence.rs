@@ -38,6 +38,7 @@ mod log_sight;
 pub(in crate::diagnosis) mod logged_errors;
 pub(in crate::diagnosis) mod memory;
 mod messages;
+pub(in crate::diagnosis) mod misses;
 mod missing;
 pub(in crate::diagnosis) mod moved;
 mod notes;

@@ -140,12 +140,14 @@ mod tests {
             r#"{"ok":false}"#,
             r#"{"error":"no such lane"}"#,
             r#"{"errors":["a"]}"#,
+            r#"{"status":"fail","data":{"title":"quota exceeded"}}"#,
         ] {
             assert!(tells_of_an_error(body), "{body}");
         }
         for body in [
             r#"{"ok":true,"errors":[]}"#,
             r#"{"error":null}"#,
+            r#"{"status":"queued"}"#,
             r#"{"error":""}"#,
             "<html>",
             "[1]",

@@ -41,7 +41,7 @@ fn check(story: &Story<'_>) -> Answer {
             story.framework().title,
             told.line.text
         );
-        return Answer::shown(text, [told.n])
+        return known_by_its_words(story, text, &told)
             .owned_by(Some(&[Owner::ApiCode]))
             .case(FOREIGN, true)
             .case(REFUSED, false)
@@ -57,14 +57,9 @@ const REFUSED: &str = "the worker cannot read it";
 fn read(story: &Story<'_>) -> Answer {
     if let Some(told) = story.line(|mark| matches!(mark, LogEvent::DecodeFailed)) {
         let reason = told.exception().filter(|text| !text.is_empty());
-        return Answer::shown(
-            format!(
-                "the worker could not decode the message: {}",
-                reason.unwrap_or_else(|| told.line.text.clone())
-            ),
-            [told.n],
-        )
-        .terminal_after(PUBLISH_MS);
+        let reason = reason.unwrap_or_else(|| told.line.text.clone());
+        let text = format!("the worker could not decode the message: {reason}");
+        return known_by_its_words(story, text, &told).terminal_after(PUBLISH_MS);
     }
     let unreadable = |passage: &Transfer<'_>| passage.message.undecodable.clone();
     let mut sent = story.publishes().iter();
@@ -81,6 +76,14 @@ fn read(story: &Story<'_>) -> Answer {
     };
     let logged = decoding_failed(story).filter(|told| told.at_ms >= passage.at_ms);
     match logged {
+        // The worker may read this one well, and have failed to read another.
+        Some(told) if story.others_were_delivered() => {
+            let text = format!(
+                "the body holds {why}; the worker could not read a message since, which may be another one: {}",
+                told.line.text
+            );
+            Answer::possible(text, [passage.n, told.n])
+        }
         Some(told) => Answer::shown(
             format!("the body holds {why}; the worker's log: {}", told.line.text),
             [passage.n, told.n],
@@ -96,6 +99,16 @@ fn read(story: &Story<'_>) -> Answer {
             }
         }
         None => Answer::NotApplicable,
+    }
+}
+
+/// An event beside the task may name it, too, and come to the worker: what cannot be read must have been seen to be
+/// sent as the task's.
+fn known_by_its_words(story: &Story<'_>, text: String, told: &WorkerLine<'_>) -> Answer {
+    let by_the_id_alone = told.line.carries_task_id && told.message_id().is_none();
+    match by_the_id_alone && story.publishes().is_empty() && story.deliveries().next().is_none() {
+        true => Answer::likely(text, [told.n]).would_decide(&[Source::Firehose]),
+        false => Answer::shown(text, [told.n]),
     }
 }
 
@@ -237,5 +250,35 @@ mod tests {
         // It may still come.
         let verdict = dropped().verdict();
         assert!(verdict.linger_ms > 0);
+    }
+
+    /// An encoder of the application's own packs it, and what cannot be read may be another message.
+    #[test]
+    fn beside_another_message_it_need_not_be_ours() {
+        let logged = |scene: Scene| {
+            scene
+                .error(
+                    "dramatiq.brokers.rabbitmq._RabbitmqConsumer",
+                    "Failed to decode message using encoder <app.PackedEncoder>.",
+                )
+                .silence()
+        };
+        assert_eq!(logged(unreadable()).answer(&CAUSE), "certain");
+        let beside = unreadable().deliver_as("junk", WORKER, false);
+        assert_eq!(logged(beside).answer(&CAUSE), "possible");
+    }
+
+    /// It names the task, and nothing that was sent for it was seen.
+    #[test]
+    fn an_event_beside_the_task_may_name_it() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        let body = crate::diagnosis::testing::TASK;
+        let below = format!("The full contents of the message body was: {{event: {body}}} (28b)");
+        let scene = CeleryScene::in_pool("prefork").refusal(
+            "Received and deleted unknown message.  Wrong destination?!?",
+            &below,
+        );
+        let blind = scene.silence().without(Source::Firehose);
+        assert_eq!(blind.answer(&CAUSE), "likely");
     }
 }

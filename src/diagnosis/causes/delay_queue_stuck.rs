@@ -1,6 +1,6 @@
 //! The message's time has come, and nobody moves it on.
 
-use crate::diagnosis::evidence::retries;
+use crate::diagnosis::evidence::{broker, retries};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::Delays;
 use crate::timeline::Source;
@@ -69,14 +69,19 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     }
     match story.depths(passage.queue).last() {
-        Some(depth) if depth.consumers == 0 && depth.ready > 0 => Answer::shown(
-            format!(
+        Some(depth) if depth.consumers == 0 && depth.ready > 0 => {
+            let text = format!(
                 "its time came {} ago, and `{}` has no consumer to move it on",
                 units::span(-left),
                 passage.queue
-            ),
-            [passage.n, depth.n],
-        ),
+            );
+            // Where not every publish is seen it may have been moved on, and others be what waits.
+            let is_there = story.held().iter().any(|held| held.passage.n == passage.n);
+            match is_there || broker::saw_every_publish(story) {
+                true => Answer::shown(text, [passage.n, depth.n]),
+                false => Answer::likely(text, [passage.n, depth.n]).would_decide(&[Source::Firehose]),
+            }
+        }
         Some(depth) if depth.ready > 0 => Answer::likely(
             format!(
                 "its time came {} ago, and {} messages are still ready on `{}`: its consumer's prefetch is full",
@@ -161,5 +166,16 @@ mod tests {
     fn without_samples_it_cannot_be_told() {
         let scene = delayed(500).depth("default.DQ", 1, 0).silence();
         assert_eq!(scene.without(Source::Queue).answer(&CAUSE), "cannot tell");
+    }
+
+    /// It was moved on unseen, perhaps, and another one waits.
+    #[test]
+    fn where_not_every_publish_is_seen_it_is_only_likely() {
+        use crate::timeline::EventKind;
+        let gap = delayed(500)
+            .see(Source::Firehose, EventKind::Missed { events: 3 })
+            .depth("default.DQ", 1, 0)
+            .silence();
+        assert_eq!(gap.answer(&CAUSE), "likely");
     }
 }

@@ -1,7 +1,7 @@
 //! The message waits for its time.
 
 use crate::diagnosis::evidence::holding::{self, Holds};
-use crate::diagnosis::evidence::{PutOff, Transfer, broker, control, limits, retries};
+use crate::diagnosis::evidence::{PutOff, Transfer, broker, control, expiry, limits, retries};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::Delays;
@@ -110,6 +110,17 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::ruled_out("it expires before its time comes", [passage.n]);
     }
+    let nobody = by_nobody(story, passage);
+    if let Some(depth) = nobody
+        && let Some(early) = thrown_away_before(story, passage, left)
+    {
+        let text = format!(
+            "published with a delay: nobody holds it on `{}`, and the broker throws it away {} before its time comes",
+            passage.queue,
+            units::span(early)
+        );
+        return Answer::likely(text, [passage.n, depth]).owned_by(Some(&[Owner::Broker, Owner::Deployment]));
+    }
     let left = units::span(left);
     if story.framework().delays == Delays::InWorker && passage.queue == story.queue() {
         // Workers take it at once, and keep it until its time comes.
@@ -127,10 +138,35 @@ fn check(story: &Story<'_>) -> Answer {
             return Answer::NotApplicable;
         }
     }
+    let then = nobody.map_or(String::new(), |_| {
+        format!(
+            "; nobody consumes `{}`, so nobody moves it on then",
+            passage.queue
+        )
+    });
     let text = format!(
-        "published with a delay: it waits on `{}` for another {left}",
+        "published with a delay: it waits on `{}` for another {left}{then}",
         passage.queue
     );
+    let owner: Option<&'static [Owner]> = nobody.map(|_| [Owner::Deployment].as_slice());
+    waits(story, passage, text, &left).owned_by(owner)
+}
+
+/// By the last look no worker has it in its hands, or could move it on.
+fn by_nobody(story: &Story<'_>, passage: &Transfer<'_>) -> Option<u32> {
+    let is_moved = story.framework().delays == Delays::OnCompanion && passage.queue != story.queue();
+    let last = story.depths(passage.queue).last().filter(|_| is_moved)?;
+    (last.exists && last.consumers == 0).then_some(last.n)
+}
+
+/// How long before its time, so many milliseconds from now, a time to live ends on the queue where it lies.
+fn thrown_away_before(story: &Story<'_>, passage: &Transfer<'_>, left: f64) -> Option<f64> {
+    let due = story.timeline.events.last()?.at_ms + left;
+    let gone = expiry::thrown_away_at(story, passage)?;
+    (gone < due).then_some(due - gone)
+}
+
+fn waits<'a>(story: &Story<'a>, passage: &Transfer<'a>, text: String, left: &str) -> Answer {
     match holding::holds(story, passage.queue, passage.at_ms) {
         Holds::All(n) if n == passage.n => Answer::shown(text, [n]),
         Holds::All(n) => Answer::shown(text, [passage.n, n]),
@@ -344,5 +380,30 @@ mod tests {
             copy
         });
         assert_eq!(works_on.timeout().answer(&CAUSE), "not applicable");
+    }
+
+    /// Nobody consumes the delay queue: nobody moves it on, and a time to live may end before.
+    #[test]
+    fn where_no_worker_holds_it_it_may_not_come() {
+        let alone = |arguments| {
+            delayed(60_000)
+                .depth("default.DQ", 1, 0)
+                .totals("default.DQ", 1, 0, arguments)
+                .silence()
+        };
+        let waits = alone(json!({}));
+        assert_eq!(waits.cause(), "certain delayed");
+        let cause = waits.verdict().cause.expect("a cause");
+        assert!(
+            cause.summary.contains("nobody consumes `default.DQ`"),
+            "{}",
+            cause.summary
+        );
+        assert_eq!(cause.owner.first(), Some(&Owner::Deployment));
+        let short = alone(json!({ "x-message-ttl": 30_000 }));
+        assert_eq!(short.answer(&CAUSE), "likely");
+        assert_ne!(short.verdict().message.expect("a place").lost, Some(false));
+        let long = alone(json!({ "x-message-ttl": 90_000 }));
+        assert_eq!(long.answer(&CAUSE), "certain");
     }
 }

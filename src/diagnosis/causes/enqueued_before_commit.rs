@@ -1,6 +1,6 @@
 //! The message was sent before the row's transaction was committed.
 
-use crate::diagnosis::evidence::row::{self, Misses};
+use crate::diagnosis::evidence::misses::{self, Misses};
 use crate::diagnosis::evidence::{Fact, WorkerLine, retries};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
@@ -89,7 +89,7 @@ fn check(story: &Story<'_>) -> Answer {
     });
     // The API may write to the row after it sent the message: that version, too, is invisible before. Only a
     // look from between that found no row tells the two apart, or the actor's own word that it found none.
-    let misses = row::misses_the_row(story);
+    let misses = misses::misses_the_row(story);
     let was_absent = matches!(story.state(&Premise::FirstVersionIsInsert), State::Proved(_))
         || misses == Some(Misses::TheRow);
     match (start, over) {
@@ -266,5 +266,13 @@ mod tests {
             early(None).silence().without(Source::Database).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// It does without its row, and fails for another reason, of the same task.
+    #[test]
+    fn an_exception_that_only_names_the_task_is_a_near_miss() {
+        let named = |exception: &str| early(Some(exception)).silence().answer(&CAUSE);
+        assert_eq!(named("LookupError: no task task_1"), "certain");
+        assert_eq!(named("Refused: task_1: the model refused to answer"), "possible");
     }
 }

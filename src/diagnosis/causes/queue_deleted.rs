@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::{WorkerLine, connections, vanished};
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
 use crate::timeline::Source;
@@ -23,8 +23,13 @@ fn check(story: &Story<'_>) -> Answer {
     let missing = connections::connection_error(story, connections::is_missing_queue, |error, _| {
         format!("the worker's queue is gone: {error}")
     });
+    // Where not every delivery is seen, it may have been handed out before.
+    let most = match story.sees(Source::Firehose) && !story.sees_all(Source::Firehose) {
+        true => Certainty::Likely,
+        false => Certainty::Certain,
+    };
     if matches!(missing, Answer::Matched(_)) {
-        return missing.case(MISSING, true);
+        return missing.at_most(most).case(MISSING, true);
     }
     if let Some(answer) = made_again(story) {
         return answer;
@@ -44,6 +49,7 @@ fn check(story: &Story<'_>) -> Answer {
             ),
             [passage.n, there.n, gone.n],
         )
+        .at_most(most)
         .case(MISSING, true);
     }
     let restarts: Vec<u32> = story
@@ -155,5 +161,21 @@ mod tests {
             Scene::published().silence().without(Source::Queue).answer(&CAUSE),
             "cannot tell"
         );
+    }
+
+    /// It may have been handed out in the gap, and run.
+    #[test]
+    fn where_not_every_delivery_is_seen_it_is_only_likely() {
+        use crate::timeline::EventKind;
+        let scene = Scene::new()
+            .depth("default", 0, 1)
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .see(Source::Firehose, EventKind::Missed { events: 2 })
+            .depth("default", 0, 1)
+            .at(3000.0)
+            .no_queue("default");
+        assert_eq!(scene.silence().answer(&CAUSE), "likely");
     }
 }

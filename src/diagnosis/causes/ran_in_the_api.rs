@@ -5,7 +5,7 @@ use crate::diagnosis::evidence::eager::EagerEnd;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Outcome, Owner, Stage, Story};
 use crate::text;
-use crate::timeline::{EventKind, Source};
+use crate::timeline::{EventKind, Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "ran-in-the-api",
@@ -111,8 +111,18 @@ fn is_by_the_api(story: &Story<'_>, n: u32) -> bool {
     // Whatever the log's own format, a pid mostly stands between brackets.
     let names = |pid: i32| line.pid == Some(pid) || line.text.contains(&format!("[{pid}]"));
     let api = story.api_processes();
-    api.iter()
-        .any(|process| names(process.pid) || process.nspids.iter().any(|inside| names(*inside)))
+    // Each container has a process of that pid: its log must be the API's own.
+    let is_in = |process: &Process| {
+        let written_in = line
+            .stream
+            .as_deref()
+            .and_then(|stream| story.container_of_stream(Some(stream)));
+        written_in.is_some_and(|container| process.container.as_ref() == Some(&container.id))
+    };
+    api.iter().any(|process| {
+        let inside = process.nspids.iter().filter(|pid| **pid != process.pid);
+        names(process.pid) || is_in(process) && inside.into_iter().any(|pid| names(*pid))
+    })
 }
 
 /// So long a message may take from the broker to us.
@@ -250,5 +260,23 @@ mod tests {
             .silence();
         assert_eq!(partial.answer(&CAUSE), "not applicable");
         assert_eq!(partial.verdict().exit_code, 0);
+    }
+
+    /// Pid 7 of its container is a worker's in the next one.
+    #[test]
+    fn a_pid_inside_a_container_is_no_word_of_the_apis() {
+        let entered = |pid: i32| {
+            Scene::accepted()
+                .see(Source::Process, EventKind::ApiProcess { pid: 50 })
+                .process(50, 1, "python uvicorn main:app", |process| {
+                    process.nspids = vec![50, 7];
+                    process.container = Some("a1".into());
+                })
+                .api_entry(pid)
+                .row("COMPLETED")
+                .silence()
+        };
+        assert_eq!(named(&entered(7)), "likely ran-in-the-api");
+        assert_eq!(named(&entered(50)), "certain ran-in-the-api");
     }
 }

@@ -1,6 +1,6 @@
 //! The row was there, and somebody took it away before the task was done with it.
 
-use crate::diagnosis::evidence::{named_table, row};
+use crate::diagnosis::evidence::{misses, named_table};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::Source;
 use crate::units;
@@ -35,7 +35,7 @@ fn check(story: &Story<'_>) -> Answer {
     let taken = format!("the row was taken away from {}", named_table(story));
     if let Some(raised) = story.raised().last() {
         // An error of another kind may come first, and who tidies up after it take the row.
-        return match row::misses_the_row(story).is_some() {
+        return match misses::misses_the_row(story).is_some() {
             true => Answer::likely(format!("{taken}, and the actor misses it"), [gone.n, raised.n]),
             false => Answer::possible(format!("{taken}; the actor failed for another reason"), [gone.n]),
         };

@@ -1,6 +1,6 @@
 //! The API accepted the task and wrote no row.
 
-use crate::diagnosis::evidence::{broker, named_table, row};
+use crate::diagnosis::evidence::{broker, misses, named_table};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::timeline::EventKind;
@@ -81,7 +81,7 @@ fn check(story: &Story<'_>) -> Answer {
     let nothing_published =
         entered || (broker::saw_every_publish(story) && broker::disguised(story).is_none());
     // An actor that raised for another reason may have done so before it wrote the row.
-    let explained = !entered || story.raised().is_empty() || row::misses_the_row(story).is_some();
+    let explained = !entered || story.raised().is_empty() || misses::misses_the_row(story).is_some();
     let mut evidence = vec![n];
     evidence.extend(story.accepted());
     let asked = story.facts(|kind| match kind {

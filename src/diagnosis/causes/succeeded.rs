@@ -40,6 +40,13 @@ fn check(story: &Story<'_>) -> Answer {
             );
             return Answer::possible(text, [row.n]).given([Premise::StatusIsOfThisRun]);
         }
+        // By its worker's own word it did not run: whoever wrote that, it was not this run.
+        if was_not_run(story) {
+            let text = format!(
+                "{text}, and by the worker's log its message was not run: something else may have set that"
+            );
+            return Answer::likely(text, [row.n]).terminal_if(story.status_stays());
+        }
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
             .given([Premise::StatusIsOfThisRun])
@@ -65,6 +72,16 @@ fn check(story: &Story<'_>) -> Answer {
             None => Answer::NotApplicable,
         },
     }
+}
+
+/// The log denies the only run that it can have had: no line of it is the task's own.
+fn was_not_run(story: &Story<'_>) -> bool {
+    let is_one = story.deliveries().count() <= 1 && !story.is_ambiguous();
+    let speaks = story
+        .lines()
+        .iter()
+        .any(|told| told.line.entry || told.is_by_the_task());
+    !story.post_mortem() && is_one && !speaks && story.was_skipped()
 }
 
 /// Within which a copy for a retry, or a dead letter, is seen.
@@ -292,5 +309,24 @@ mod tests {
         assert_eq!(settled.silence().cause(), "likely succeeded");
         let held = entered.totals("default", 0, 1, json!({}));
         assert_eq!(held.silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Whoever wrote that, by the worker's log it was not this run.
+    #[test]
+    fn a_status_of_a_task_whose_message_was_not_run() {
+        let denied = Scene::received()
+            .warning(
+                "dramatiq.worker.WorkerThread",
+                "Message act('task_1') was skipped.",
+            )
+            .row("COMPLETED");
+        assert_eq!(denied.answer(&CAUSE), "likely");
+        let spoke = Scene::entered()
+            .warning(
+                "dramatiq.worker.WorkerThread",
+                "Message act('task_1') was skipped.",
+            )
+            .row("COMPLETED");
+        assert_eq!(spoke.answer(&CAUSE), "certain");
     }
 }

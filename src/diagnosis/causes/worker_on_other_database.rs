@@ -1,6 +1,6 @@
 //! The worker is connected to another database of the same server than the one that holds the row.
 
-use crate::diagnosis::evidence::{broker, row, sessions};
+use crate::diagnosis::evidence::{broker, misses, row, sessions};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::timeline::{Source, Xmax};
 
@@ -21,7 +21,7 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::NotApplicable;
     };
     // What it raised for another reason, it would raise anywhere.
-    if !story.raised().is_empty() && row::misses_the_row(story).is_none() {
+    if !story.raised().is_empty() && misses::misses_the_row(story).is_none() {
         return Answer::NotApplicable;
     }
     if let Some(n) = written_here(story) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-/// `{"ok": false}`, or an `error` that is not empty.
+/// `{"ok": false}`, `{"status": "fail"}`, or an `error` that is not empty.
 pub(in crate::diagnosis) fn tells_of_an_error(body: &str) -> bool {
     let Ok(Json::Object(body)) = serde_json::from_str(body) else {
         return false;
@@ -13,9 +13,12 @@ pub(in crate::diagnosis) fn tells_of_an_error(body: &str) -> bool {
         Json::Array(list) => !list.is_empty(),
         _ => true,
     };
+    const FAILED: &[&str] = &["fail", "failed", "failure", "error", "rejected", "denied"];
+    let says_failed = |word: &str| FAILED.contains(&word.to_lowercase().as_str());
     let denies = |key: &str| body.get(key).and_then(Json::as_bool) == Some(false);
     ["error", "errors"]
         .iter()
         .any(|key| body.get(*key).is_some_and(is_given))
         || ["ok", "success"].iter().any(|key| denies(key))
+        || body.get("status").and_then(Json::as_str).is_some_and(says_failed)
 }

@@ -304,44 +304,6 @@ pub(in crate::diagnosis) fn table<'a>(story: &Story<'a>) -> &'a str {
     story.timeline.setup.table.as_deref().unwrap_or("the table")
 }
 
-/// The last attempt raised because it did not find something: the row, by all appearances.
-pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> Option<Misses> {
-    // Of a database's library, or of what is made of no row.
-    const OF_A_ROW: &[&str] = &[
-        "noresultfound",
-        "no row",
-        "doesnotexist",
-        "foreignkeyviolation",
-        "foreign key",
-    ];
-    // Of whatever is named.
-    const OF_SOMETHING: &[&str] = &["not found", "notfound", "does not exist", "lookuperror"];
-    story.raised().last().and_then(|raised| {
-        let text = raised.exception();
-        let named = story
-            .task_id()
-            .is_some_and(|id| id.len() >= 6 && text.contains(id));
-        let text = text.to_lowercase();
-        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        let nouns = story.timeline.setup.nouns();
-        let mut nouns = nouns.iter().map(String::as_str).chain(["task", "job", "row"]);
-        if named || has(OF_A_ROW) {
-            return Some(Misses::TheRow);
-        }
-        let perhaps = text.contains("nonetype") || has(OF_SOMETHING) && nouns.any(|noun| text.contains(noun));
-        perhaps.then_some(Misses::Something)
-    })
-}
-
-/// What an attempt says that it did not find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::diagnosis) enum Misses {
-    /// It names the task, or the exception is a database's.
-    TheRow,
-    /// Something of its name, which may be another thing.
-    Something,
-}
-
 /// The API speaks the row's language: its value is one of the configured words, so a difference is
 /// a difference and not another vocabulary.
 pub(in crate::diagnosis) fn same_words(story: &Story<'_>, value: &str) -> bool {

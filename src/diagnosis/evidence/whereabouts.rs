@@ -196,8 +196,15 @@ impl<'a> Story<'a> {
                     && !broker::did_not_grow_by(self, copy)
                     && !limits::may_drop(self, copy);
                 let text = format!("on `{delay}`{due}");
+                // Where nobody takes it, it is thrown away before its time comes.
+                let ends = expiry::thrown_away_at(self, copy);
+                let comes = retries::eta_left_ms(self, copy).zip(self.timeline.events.last());
+                let is_early = ends
+                    .zip(comes)
+                    .is_some_and(|(end, (left, now))| end < now.at_ms + left);
+                let lost = (!is_early).then_some(false);
                 waits
-                    .then(|| self.place_until(text, Some(copy.at_ms), Some(false), copy.message.eta_ms))
+                    .then(|| self.place_until(text, Some(copy.at_ms), lost, copy.message.eta_ms))
                     .flatten()
             }
         }
@@ -664,6 +671,7 @@ mod tests {
         let mut other = Scene::message("m-2");
         other.actor = Some("audit".into());
         let two = Scene::accepted()
+            .setup(|setup| setup.actor = None)
             .publish_as("default", API, other)
             .publish("default")
             .totals("default", 2, 0, json!({}))
