@@ -41,6 +41,7 @@ mod messages;
 pub(in crate::diagnosis) mod misses;
 mod missing;
 pub(in crate::diagnosis) mod moved;
+mod named_queue;
 mod notes;
 pub(in crate::diagnosis) mod others;
 pub(in crate::diagnosis) mod permissions;

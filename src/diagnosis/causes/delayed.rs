@@ -112,7 +112,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let nobody = by_nobody(story, passage);
     if let Some(depth) = nobody
-        && let Some(early) = thrown_away_before(story, passage, left)
+        && let Some(early) = expiry::ends_before_its_time(story, passage)
     {
         let text = format!(
             "published with a delay: nobody holds it on `{}`, and the broker throws it away {} before its time comes",
@@ -157,13 +157,6 @@ fn by_nobody(story: &Story<'_>, passage: &Transfer<'_>) -> Option<u32> {
     let is_moved = story.framework().delays == Delays::OnCompanion && passage.queue != story.queue();
     let last = story.depths(passage.queue).last().filter(|_| is_moved)?;
     (last.exists && last.consumers == 0).then_some(last.n)
-}
-
-/// How long before its time, so many milliseconds from now, a time to live ends on the queue where it lies.
-fn thrown_away_before(story: &Story<'_>, passage: &Transfer<'_>, left: f64) -> Option<f64> {
-    let due = story.timeline.events.last()?.at_ms + left;
-    let gone = expiry::thrown_away_at(story, passage)?;
-    (gone < due).then_some(due - gone)
 }
 
 fn waits<'a>(story: &Story<'a>, passage: &Transfer<'a>, text: String, left: &str) -> Answer {

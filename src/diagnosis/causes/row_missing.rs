@@ -138,7 +138,7 @@ fn unknown_to_the_api(story: &Story<'_>, text: &str, evidence: Vec<u32>) -> Answ
         return Answer::likely(text, evidence);
     }
     // Whatever else was not found need not be the row: a worker may write that at its end.
-    if row::misses_the_row(story) != Some(row::Misses::TheRow) {
+    if misses::misses_the_row(story) != Some(misses::Misses::TheRow) {
         return Answer::likely(
             format!("{text}, unless a worker is to write it when it is done"),
             evidence,

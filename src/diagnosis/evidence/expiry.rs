@@ -1,6 +1,6 @@
 //! When a task's message is too old to be run.
 
-use super::{Story, Transfer};
+use super::{Story, Transfer, retries};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::diagnosis) enum Expiry {
@@ -38,6 +38,13 @@ pub(in crate::diagnosis) fn thrown_away_at(story: &Story<'_>, passage: &Transfer
     let own = passage.message.expiration_ms;
     let lives = own.into_iter().chain(of_the_queue).min()?;
     Some(passage.at_ms + lives as f64)
+}
+
+/// How long before its time comes a time to live ends, where no worker holds it.
+pub(in crate::diagnosis) fn ends_before_its_time(story: &Story<'_>, passage: &Transfer<'_>) -> Option<f64> {
+    let due = story.timeline.events.last()?.at_ms + retries::eta_left_ms(story, passage)?;
+    let gone = thrown_away_at(story, passage)?;
+    (gone < due).then_some(due - gone)
 }
 
 impl Story<'_> {

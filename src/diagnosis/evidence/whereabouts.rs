@@ -188,24 +188,15 @@ impl<'a> Story<'a> {
                 )
             }
             None => {
-                let waits = self
-                    .depths(&delay)
-                    .last()
-                    .is_some_and(|depth| depth.at_ms >= copy.at_ms && depth.ready > 0)
-                    // Others' messages may be what waits, and this one refused or dropped.
-                    && !broker::did_not_grow_by(self, copy)
-                    && !limits::may_drop(self, copy);
+                // Others' messages may be what waits, and this one refused or dropped.
+                let may_be_gone = broker::did_not_grow_by(self, copy) || limits::may_drop(self, copy);
+                let last = self.depths(&delay).last().filter(|_| !may_be_gone)?;
+                (last.at_ms >= copy.at_ms && last.ready > 0).then_some(())?;
                 let text = format!("on `{delay}`{due}");
                 // Where nobody takes it, it is thrown away before its time comes.
-                let ends = expiry::thrown_away_at(self, copy);
-                let comes = retries::eta_left_ms(self, copy).zip(self.timeline.events.last());
-                let is_early = ends
-                    .zip(comes)
-                    .is_some_and(|(end, (left, now))| end < now.at_ms + left);
-                let lost = (!is_early).then_some(false);
-                waits
-                    .then(|| self.place_until(text, Some(copy.at_ms), lost, copy.message.eta_ms))
-                    .flatten()
+                let early = expiry::ends_before_its_time(self, copy);
+                let lost = early.is_none().then_some(false);
+                self.place_until(text, Some(copy.at_ms), lost, copy.message.eta_ms)
             }
         }
     }
