@@ -116,13 +116,22 @@ fn check(story: &Story<'_>) -> Answer {
                 (None, false) => Answer::possible(text, [from, to, n]),
             }
         }
-        (Some((from, at)), _) if at < invisible => Answer::likely(
-            format!(
+        (Some((from, at)), _) if at < invisible => {
+            let text = format!(
                 "the actor began at {at:.0} ms; the row was still invisible at {invisible:.0} ms: the message was sent before the commit"
-            ),
-            [from, n],
-        )
-        .given([Premise::FirstVersionIsInsert, Premise::IsPrimary]),
+            );
+            // What it missed may be something else, once the row was there.
+            let later = story
+                .raised()
+                .first()
+                .is_some_and(|raised| raised.at_ms > visible);
+            match later && misses != Some(Misses::TheRow) {
+                true => Answer::possible(text, [from, n]),
+                false => {
+                    Answer::likely(text, [from, n]).given([Premise::FirstVersionIsInsert, Premise::IsPrimary])
+                }
+            }
+        }
         (Some((from, at)), _) if at > visible => Answer::ruled_out(
             format!("the row was visible at {visible:.0} ms, the actor began at {at:.0} ms"),
             [from, n],
@@ -169,6 +178,29 @@ mod tests {
             early(Some("NoResultFound: no row")).silence().cause(),
             "certain enqueued-before-commit"
         );
+    }
+
+    /// It ran on, saw the row, and missed something else.
+    #[test]
+    fn what_was_raised_once_the_row_was_there_need_not_come_of_it() {
+        let raised_at = |at: f64, exception: &str| {
+            let scene = Scene::new()
+                .worker_booted()
+                .submitted()
+                .publish("default")
+                .deliver(WORKER)
+                .at(100.0)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .no_row()
+                .at(600.0)
+                .row("PENDING")
+                .committed(500.0, 600.0);
+            scene.at(at).raised(exception).retried().acked("m-1").silence()
+        };
+        let other = "app.models.Charge.DoesNotExist: Charge matching query does not exist.";
+        let later = raised_at(1200.0, other);
+        assert_eq!(later.answer(&CAUSE), "possible");
+        assert!(later.cause().ends_with("actor-raised"), "{}", later.cause());
     }
 
     /// The API may have stored the message's id in the row after it sent the message: then the first

@@ -83,6 +83,8 @@ fn check(story: &Story<'_>) -> Answer {
                 true if is_worker(&ours) => {
                     Answer::shown(text, [n, ours.n]).given([Premise::WaitIsTheTasks(ours.value)])
                 }
+                // It waited before our request came: that is another one's.
+                true if waited_before(story, wait.pid) => Answer::likely(text, [n, ours.n]),
                 true => Answer::shown(text, [n, ours.n]),
                 false => Answer::likely(text, [n, ours.n]),
             }
@@ -103,6 +105,14 @@ fn check(story: &Story<'_>) -> Answer {
         true => answer.naming("{migration_pid}", pid),
         false => answer,
     }
+}
+
+/// This backend was seen to wait before the submission.
+fn waited_before(story: &Story<'_>, backend: i32) -> bool {
+    let since = story.submitted_at().unwrap_or(f64::MIN);
+    story.timeline.events.iter().any(|event| {
+        event.at_ms < since && matches!(&event.kind, EventKind::LockWait(wait) if wait.pid == backend)
+    })
 }
 
 /// A statement that changes or rewrites tables.
@@ -214,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_api_waits_and_does_not_answer() {
-        let scene = waits(Scene::new(), true, "127.0.0.1:50050", &[])
+        let scene = waits(Scene::new().at(2000.0), true, "127.0.0.1:50050", &[])
             .api_process(&[])
             .peer("127.0.0.1:50050 -> database", 50)
             .no_answer(NoAnswer::Timeout)
@@ -224,6 +234,17 @@ mod tests {
         let cause = scene.verdict().cause.expect("a cause");
         assert_eq!(cause.id, CAUSE.id);
         assert!(cause.explains.iter().any(|link| link.id == "api-timeout"));
+    }
+
+    /// Another request's backend was in the line before ours was sent.
+    #[test]
+    fn a_request_that_waited_before_ours_is_not_certain() {
+        let scene = waits(Scene::new().at(-70.0), true, "127.0.0.1:50050", &[])
+            .api_process(&[])
+            .peer("127.0.0.1:50050 -> database", 50)
+            .no_answer(NoAnswer::Timeout)
+            .silence();
+        assert_eq!(scene.answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -29,12 +29,31 @@ pub(in crate::diagnosis) fn misses_the_row(story: &Story<'_>) -> Option<Misses> 
             || has(OF_THE_TASK)
             || nouns.clone().any(|noun| text.contains(&format!("no {noun}")));
         // Whatever else fails may name the task as well.
-        if named && lacks || has(OF_A_ROW) {
+        let of_another = is_another_models(story, &text);
+        if named && lacks || has(OF_A_ROW) && !of_another {
             return Some(Misses::TheRow);
         }
-        let perhaps = text.contains("nonetype") || has(OF_SOMETHING) && nouns.any(|noun| text.contains(noun));
+        let perhaps = of_another
+            || text.contains("nonetype")
+            || has(OF_SOMETHING) && nouns.any(|noun| text.contains(noun));
         perhaps.then_some(Misses::Something)
     })
+}
+
+/// `shop.models.Charge.DoesNotExist`, where the task's table has another model's name.
+fn is_another_models(story: &Story<'_>, text: &str) -> bool {
+    let model = text.split_once(".doesnotexist").map(|(path, _)| path);
+    let model = model.and_then(|path| path.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next());
+    let table = story
+        .timeline
+        .setup
+        .table
+        .as_ref()
+        .map(|table| table.to_lowercase());
+    let plain = |name: &str| name.replace('_', "");
+    model
+        .zip(table)
+        .is_some_and(|(model, table)| !model.is_empty() && !plain(&table).contains(&plain(model)))
 }
 
 /// What an attempt says that it did not find.
