@@ -61,7 +61,11 @@ fn check(story: &Story<'_>) -> Answer {
     // Only on the default exchange is the routing key the queue's name; of others the broker says where they lead.
     let (text, certain) = match (exchange.as_str(), routed) {
         ("", _) => (
-            format!("published to `{}`, not to `{}`", passage.queue, story.queue()),
+            format!(
+                "published to `{}`, and so far not to `{}`",
+                passage.queue,
+                story.queue()
+            ),
             seen,
         ),
         (_, Some(routed)) if routed.is_empty() => return Answer::NotApplicable,
@@ -85,13 +89,13 @@ fn check(story: &Story<'_>) -> Answer {
         (_, Some(routed)) => {
             let queues: Vec<String> = routed.iter().map(|queue| format!("`{queue}`")).collect();
             let text = format!(
-                "{by_key}, which leads to {}, not to `{}`",
+                "{by_key}, which leads to {}, and so far not to `{}`",
                 queues.join(", "),
                 story.queue()
             );
             (text, seen)
         }
-        (_, None) => (format!("{by_key}, not to `{}`", story.queue()), false),
+        (_, None) => (format!("{by_key}, and so far not to `{}`", story.queue()), false),
     };
     let answer = match certain {
         true => Answer::shown(text, [passage.n]),

@@ -186,6 +186,7 @@ fn check(story: &Story<'_>) -> Answer {
         // Rejected: the attempt failed, whatever kept the log from saying so.
         || story.dead_letters_grew()
         || story.was_skipped()
+        || story.died_in_actor().is_some()
         // Another run of it is under way, or is to come, and may write it.
         || story.runs_again().is_some()
         || story.put_off().is_some()

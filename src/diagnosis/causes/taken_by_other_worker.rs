@@ -1,10 +1,10 @@
 //! Another worker took the message.
 
-use crate::diagnosis::evidence::{Fact, Transfer, broker, containers, others, programs, workers};
-use crate::diagnosis::premises::{Premise, State};
+use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, broker, containers, others, programs, workers};
+use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Process, Source};
+use crate::timeline::{EventKind, Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-worker",
@@ -78,6 +78,10 @@ fn taken_from_elsewhere(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
         {
             Answer::ruled_out("the watched worker's log has it", [passage.n])
         }
+        _ if let Some(told) = told_of_by_the_watched(story, passage.connection) => {
+            let text = "the watched worker's log has another message that was delivered to this connection";
+            Answer::ruled_out(text, [passage.n, told])
+        }
         _ if !story.sees(Source::Process) => Answer::cannot_tell(&[Source::Process]),
         Some(connection) if story.debug_log() && story.closed() && story.watched_is_local() => broker::taken(
             story,
@@ -113,6 +117,26 @@ fn taken_from_elsewhere(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
         }
         _ => Answer::cannot_tell(&[Source::Process, Source::WorkerLog]),
     }
+}
+
+/// The line of the watched log that tells of another message which was delivered to this connection.
+fn told_of_by_the_watched(story: &Story<'_>, connection: &str) -> Option<EventId> {
+    let ids: Vec<&str> = story
+        .facts(|kind| match kind {
+            EventKind::Deliver {
+                connection: to,
+                message,
+                ..
+            } if to == connection => message.message_id.as_deref(),
+            _ => None,
+        })
+        .map(|fact| fact.value)
+        .collect();
+    let tells = |told: &&WorkerLine<'_>| match told.mark {
+        Some(LogEvent::Pushed { id, .. } | LogEvent::Received { id, .. }) => ids.contains(&id.as_str()),
+        _ => false,
+    };
+    story.worker_lines().iter().find(tells).map(|told| told.n)
 }
 
 /// The message went to this process of this machine: the connection is its own.
@@ -225,6 +249,26 @@ mod tests {
             .peer(OTHER, 900)
             .silence();
         assert_eq!(scene.answer(&CAUSE), "ruled out");
+    }
+
+    /// Its process died before it could write a line of ours; another message of its connection stands in the log.
+    #[test]
+    fn a_connection_that_the_watched_log_speaks_of_is_a_near_miss() {
+        let answer = |to: &str| {
+            let scene = Scene::new()
+                .worker_booted()
+                .depth("default", 0, 2)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver_as("m-0", to, false)
+                .pushed("m-0")
+                .deliver(OTHER)
+                .pushed("m-2");
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(answer(OTHER), "ruled out");
+        assert_eq!(answer("127.0.0.1:50009 -> 127.0.0.1:5672"), "likely");
     }
 
     #[test]
