@@ -83,8 +83,7 @@ fn check(story: &Story<'_>) -> Answer {
                 true if is_worker(&ours) => {
                     Answer::shown(text, [n, ours.n]).given([Premise::WaitIsTheTasks(ours.value)])
                 }
-                // It waited before our request came: that is another one's.
-                true if waited_before(story, wait.pid) => Answer::likely(text, [n, ours.n]),
+                true if may_be_of_another_request(story, ours.value) => Answer::likely(text, [n, ours.n]),
                 true => Answer::shown(text, [n, ours.n]),
                 false => Answer::likely(text, [n, ours.n]),
             }
@@ -107,12 +106,19 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// This backend was seen to wait before the submission.
-fn waited_before(story: &Story<'_>, backend: i32) -> bool {
+/// This process of the API waited before our request came, or another of its processes may have that.
+fn may_be_of_another_request(story: &Story<'_>, pid: i32) -> bool {
     let since = story.submitted_at().unwrap_or(f64::MIN);
-    story.timeline.events.iter().any(|event| {
-        event.at_ms < since && matches!(&event.kind, EventKind::LockWait(wait) if wait.pid == backend)
-    })
+    let waits_then = |event: &Event| match &event.kind {
+        EventKind::LockWait(wait) if event.at_ms < since => locks::waiting_processes(story, wait)
+            .iter()
+            .any(|waiter| waiter.value == pid),
+        _ => false,
+    };
+    let apis = story.api_processes();
+    let parent = apis.iter().find(|api| api.pid == pid).map(|api| api.ppid);
+    let mut siblings = apis.iter().filter(|api| api.pid != pid);
+    story.timeline.events.iter().any(waits_then) || siblings.any(|api| Some(api.ppid) == parent)
 }
 
 /// A statement that changes or rewrites tables.
@@ -245,6 +251,25 @@ mod tests {
             .no_answer(NoAnswer::Timeout)
             .silence();
         assert_eq!(scene.answer(&CAUSE), "likely");
+    }
+
+    /// Which of two children has our request is not known.
+    #[test]
+    fn one_of_several_api_processes_is_not_certain() {
+        let waiting = |sibling: bool| {
+            let scene = waits(Scene::new().at(2000.0), true, "127.0.0.1:50050", &[])
+                .api_process(&[])
+                .peer("127.0.0.1:50050 -> database", 50);
+            let scene = match sibling {
+                true => scene
+                    .see(Source::Process, EventKind::ApiProcess { pid: 51 })
+                    .process(51, 1, "python gunicorn main:app", |_| {}),
+                false => scene,
+            };
+            scene.no_answer(NoAnswer::Timeout).silence().answer(&CAUSE)
+        };
+        assert_eq!(waiting(true), "likely");
+        assert_eq!(waiting(false), "certain");
     }
 
     #[test]
