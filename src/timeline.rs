@@ -116,6 +116,11 @@ impl Timeline {
         self.put(event, from.marks[at].clone(), from.named[at].clone());
     }
 
+    /// It told something.
+    pub fn heard(&self, source: Source) -> bool {
+        self.events.iter().any(|event| event.source == source)
+    }
+
     /// The same run as if this source had been blind from the start.
     pub fn without(&self, source: Source) -> Self {
         let mut less = Self::new(self.setup.clone(), self.started_at.clone());

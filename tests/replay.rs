@@ -292,9 +292,11 @@ fn every_removal_of_sources_is_weaker_or_right() {
         for source in Source::all() {
             look(&run.timeline.without(source), source.to_string());
         }
-        for (at, first) in Source::all().enumerate() {
+        // Of a source that told nothing there is nothing to take away beside another.
+        let heard = || Source::all().filter(|source| run.timeline.heard(*source));
+        for (at, first) in heard().enumerate() {
             let less = run.timeline.without(first);
-            for second in Source::all().skip(at + 1) {
+            for second in heard().skip(at + 1) {
                 look(&less.without(second), format!("{first} and {second}"));
             }
         }
