@@ -3,7 +3,7 @@
 //! A run that watches from the start sees the delivery itself. Afterwards there is only who consumes now,
 //! what is left of the message, and that the watched worker's log does not name it.
 
-use super::{Fact, Story, Transfer, workers};
+use super::{Fact, Story, Transfer, WorkerLine, workers};
 use crate::diagnosis::{Answer, Stage};
 use crate::framework::{LogEvent, Verbosity, contains_token};
 use crate::timeline::environment::Environment;
@@ -123,10 +123,28 @@ impl<'a> Story<'a> {
 
     /// All of them; nothing where one cannot be told.
     pub(in crate::diagnosis) fn queue_consumers(&self) -> Option<QueueConsumers<'a>> {
+        self.consumers_but(Vec::new())
+    }
+
+    /// The same, where the broker does not name the connection of one that has just come yet: by its own log the watched
+    /// worker consumes the queue, and it lives.
+    fn consumers_while_one_comes(&self) -> Option<QueueConsumers<'a>> {
+        let adds = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::AddingConsumer { queue, .. }) if self.is_of_my_queue(queue));
+        let consumes = self.worker_lines().iter().any(adds);
+        let watched = workers::live_workers(self).into_iter().filter(|_| consumes);
+        self.consumers_but(watched.map(|process| process.pid).collect())
+    }
+
+    /// Those whose connection is not named are these.
+    fn consumers_but(&self, unnamed: Vec<i32>) -> Option<QueueConsumers<'a>> {
         let consumers = self.consumers()?;
         let mut others = Vec::new();
         let mut own = Vec::new();
         for consumer in consumers.iter().filter(|consumer| consumer.queue == self.queue()) {
+            if consumer.connection.is_empty() && !unnamed.is_empty() {
+                own.clone_from(&unnamed);
+                continue;
+            }
             let Fact { n, value: pid, .. } = self.peer(&consumer.connection)?;
             let process = self.process(pid)?;
             let watched = self
@@ -166,7 +184,7 @@ fn afterwards(story: &Story<'_>, is_it: impl Fn(&Other<'_>) -> bool) -> Answer {
     {
         return Answer::ruled_out("the watched worker's log has it", [told.n]);
     }
-    let Some(QueueConsumers { listed, others, own }) = story.queue_consumers() else {
+    let Some(QueueConsumers { listed, others, own }) = story.consumers_while_one_comes() else {
         return Answer::NotApplicable;
     };
     let Some(other) = others.iter().find(|other| is_it(other)) else {
@@ -281,6 +299,10 @@ mod tests {
         assert!(!looked(had).contains("taken-by"));
         let alone = both(900_000).consumers(&[("default", WORKER, 4)]);
         assert!(!looked(alone).contains("taken-by"));
+        // Of one that has just come the broker does not name the connection yet: the watched worker, or a stranger.
+        let unnamed = both(900_000).consumers(&[("default", "", 4), ("default", OTHER, 4)]);
+        assert_eq!(looked(unnamed.clone()), "possible taken-by-other-worker");
+        assert!(!looked(unnamed.without(Source::WorkerLog)).contains("taken-by"));
         let quiet = Scene::new()
             .given()
             .row("PENDING")
