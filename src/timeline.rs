@@ -73,13 +73,14 @@ impl Timeline {
 
     /// Appends an event and numbers it.
     pub fn push(&mut self, event: Event) -> u32 {
-        self.names_loggers |= self.is_by_the_frameworks_logger(&event) == Some(true);
+        let is_the_frameworks = self.is_by_the_frameworks_logger(&event);
+        self.names_loggers |= is_the_frameworks == Some(true);
         let (mark, named) = match (&event.source, &event.kind) {
             (Source::WorkerLog, EventKind::Line(line)) => {
                 let framework = self.framework();
                 let named = line.message_of(framework);
                 // Once loggers are known to be told, words of the application's are not taken for the framework's.
-                let anothers = self.names_loggers && self.is_by_the_frameworks_logger(&event) == Some(false);
+                let anothers = self.names_loggers && is_the_frameworks == Some(false);
                 let mark = line.log_event(framework);
                 let mark = mark.filter(|mark| !anothers || (framework.log.by_others)(&line.text, mark));
                 (mark, named.map(Named::from))

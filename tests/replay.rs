@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -103,23 +105,13 @@ fn runs() -> Vec<Run> {
 
 /// Runs a check on every recording, on both cores, and fails with all complaints at once.
 fn on_every_run(check: impl Fn(&Run) -> Vec<String> + Sync) {
-    let runs = runs();
-    let complaints: Vec<String> = std::thread::scope(|scope| {
-        let check = &check;
-        let threads: Vec<_> = runs
-            .chunks(runs.len().div_ceil(2))
-            .map(|part| scope.spawn(move || part.iter().map(|run| (run, check(run))).collect::<Vec<_>>()))
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("no panic"))
-            .flat_map(|(run, complaints)| {
-                complaints
-                    .into_iter()
-                    .map(|complaint| format!("{} ({}): {complaint}", run.name, run.expected.broken))
-            })
-            .collect()
+    let all = runs();
+    let complaints = runs::in_halves(&all, |run| {
+        let said = check(run).into_iter();
+        said.map(|complaint| format!("{} ({}): {complaint}", run.name, run.expected.broken))
+            .collect::<Vec<_>>()
     });
+    let complaints: Vec<String> = complaints.into_iter().flatten().collect();
     assert!(
         complaints.is_empty(),
         "{} complaints\n{}",

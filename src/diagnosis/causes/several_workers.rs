@@ -5,7 +5,6 @@ use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Story};
 use std::collections::BTreeSet;
 
-use crate::framework::LogEvent;
 use crate::timeline::Source;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -72,9 +71,7 @@ fn by_count(story: &Story<'_>) -> Answer {
     let own: BTreeSet<i32> = story
         .worker_lines()
         .iter()
-        .filter(
-            |told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue()),
-        )
+        .filter(|told| told.adds_consumer_of(story.queue()))
         .filter_map(|told| told.pid)
         .collect();
     // The log may have been read from its middle on, and have the words of some of its processes only.

@@ -56,10 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
         })
         .filter(|name| story.framework().queues.split(name).1 == Role::Main)
         .collect();
-    if lines
-        .iter()
-        .any(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue: added }) if added == queue))
-    {
+    if lines.iter().any(|told| told.adds_consumer_of(queue)) {
         return Answer::NotApplicable;
     }
     if let Some(first) = others.first() {

@@ -1,6 +1,6 @@
 //! The worker consumes from a stub broker.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, connections, containers, programs, stacks, workers};
+use crate::diagnosis::evidence::{broker, connections, containers, programs, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -23,8 +23,8 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
-    let adds = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::AddingConsumer { queue }) if queue == story.queue());
-    let adding = story.worker_lines().iter().find(|told| adds(told));
+    let mut lines = story.worker_lines().iter();
+    let adding = lines.find(|told| told.adds_consumer_of(story.queue()));
     let error = story
         .worker_lines()
         .iter()
@@ -40,7 +40,9 @@ fn check(story: &Story<'_>) -> Answer {
         let its_pid = dump.map(|dump| dump.pid);
         let mut lines = story.worker_lines().iter();
         let adding = lines
-            .find(|told| adds(told) && (told.line.pid.is_none() || told.pid == its_pid))
+            .find(|told| {
+                told.adds_consumer_of(story.queue()) && (told.line.pid.is_none() || told.pid == its_pid)
+            })
             .filter(|_| !story.one_leaves_us_out());
         let text = format!(
             "the worker consumes from {}'s stub broker (thread {}), not from RabbitMQ",

@@ -3,7 +3,7 @@
 //! A run that watches from the start sees the delivery itself. Afterwards there is only who consumes now,
 //! what is left of the message, and that the watched worker's log does not name it.
 
-use super::{Fact, Story, Transfer, WorkerLine, workers};
+use super::{Fact, Story, Transfer, workers};
 use crate::diagnosis::{Answer, Stage};
 use crate::framework::{LogEvent, Verbosity, contains_token};
 use crate::timeline::environment::Environment;
@@ -129,8 +129,8 @@ impl<'a> Story<'a> {
     /// The same, where the broker does not name the connection of one that has just come yet: by its own log the watched
     /// worker consumes the queue, and it lives.
     fn consumers_while_one_comes(&self) -> Option<QueueConsumers<'a>> {
-        let adds = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::AddingConsumer { queue, .. }) if self.is_of_my_queue(queue));
-        let consumes = self.worker_lines().iter().any(adds);
+        let mut lines = self.worker_lines().iter();
+        let consumes = lines.any(|told| told.adds_consumer_of(self.queue()));
         let watched = workers::live_workers(self).into_iter().filter(|_| consumes);
         self.consumers_but(watched.map(|process| process.pid).collect())
     }

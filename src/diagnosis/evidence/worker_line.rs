@@ -58,6 +58,11 @@ impl<'a> WorkerLine<'a> {
         self.mark.is_some_and(LogEvent::settles)
     }
 
+    /// Its worker begins to consume this queue.
+    pub(in crate::diagnosis) fn adds_consumer_of(&self, queue: &str) -> bool {
+        matches!(self.mark, Some(LogEvent::AddingConsumer { queue: added }) if added == queue)
+    }
+
     /// Its worker was started for other queues.
     pub(in crate::diagnosis) fn leaves_out(&self, story: &Story<'_>) -> bool {
         matches!(self.mark, Some(LogEvent::DroppingConsumer { queue }) if story.is_of_my_queue(queue))

@@ -30,10 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     // At boot it listed the queue among those that it consumes.
     let lines = story.worker_lines();
-    let added = lines
-        .iter()
-        .rev()
-        .find(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { queue: name }) if name == queue));
+    let added = lines.iter().rev().find(|told| told.adds_consumer_of(queue));
     let Some(added) = added else {
         return Answer::NotApplicable;
     };
