@@ -27,6 +27,7 @@ use crate::links;
 use crate::timeline::{Ended, Source, Timeline};
 pub use cause::{Answer, Cause, Claim, Match, Proof, Stand};
 use choice::{Answers, Candidate};
+pub use evidence::settings::{is_database_variable, is_tuning};
 pub use evidence::{Story, Visibility};
 pub use premises::PremiseKind;
 pub use verdict::{

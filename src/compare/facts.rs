@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::{Fact, FactValue, Side, Subject, Token};
 use super::noise;
-use super::parties::{environment, parties};
+use super::parties::parties;
 use crate::diagnosis::Story;
 use crate::timeline::EventKind;
 use crate::timeline::environment::{Environment, Variable};
@@ -65,7 +65,7 @@ impl Facts {
 
     fn party(&mut self, story: &Story<'_>, party: Side, pids: &[i32]) {
         self.addresses(story, party, pids);
-        let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
+        let Some(environment) = pids.iter().find_map(|pid| Some(story.environment(*pid)?.value)) else {
             self.hidden.insert(party, vec![why_unseen(story, party)]);
             return;
         };
@@ -318,7 +318,7 @@ impl Facts {
 pub fn fingerprints<'a>(story: &Story<'a>) -> Vec<(Side, &'a Environment, [Option<String>; 2])> {
     let mut found = Vec::new();
     for (party, pids) in parties(story) {
-        let Some(environment) = pids.iter().find_map(|pid| environment(story, *pid)) else {
+        let Some(environment) = pids.iter().find_map(|pid| Some(story.environment(*pid)?.value)) else {
             continue;
         };
         let mut facts = Facts::default();

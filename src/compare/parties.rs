@@ -12,20 +12,6 @@ pub(super) fn parties(story: &Story<'_>) -> [(Side, Vec<i32>); 2] {
     [(Side::Api, api(story)), (Side::Worker, worker(story))]
 }
 
-/// What a process runs in, its own or that of the one it is like.
-pub(super) fn environment<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Environment> {
-    let like = story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::SameEnvironment { pid: of, like, .. } if *of == pid => Some(*like),
-        _ => None,
-    });
-    story.timeline.events.iter().find_map(|event| match &event.kind {
-        EventKind::Environment(environment) if [Some(pid), like].contains(&Some(environment.pid)) => {
-            Some(environment.as_ref())
-        }
-        _ => None,
-    })
-}
-
 /// Pids that were found in this way.
 fn found(story: &Story<'_>, ways: &[Found]) -> BTreeSet<i32> {
     story
@@ -69,7 +55,7 @@ fn is_on_the_same_side(story: &Story<'_>, pid: i32, api: &BTreeSet<i32>) -> bool
 
 /// It imports the API's package from another folder: a second checkout, or another installation of it.
 fn is_another_checkout(story: &Story<'_>, pid: i32, api: &BTreeSet<i32>) -> bool {
-    let code = |pid: i32| environment(story, pid)?.code.as_ref();
+    let code = |pid: i32| story.environment(pid)?.value.code.as_ref();
     let root = |code: &Code| code.module.split(['.', ':']).next().map(str::to_owned);
     code(pid).is_some_and(|own| {
         let mut theirs = api.iter().filter_map(|pid| code(*pid)).peekable();
@@ -113,7 +99,11 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
                 .take(3)
                 .any(|word| story.framework().worker.is_named_in(word))
         };
-        takers.contains(pid) || configured.contains(pid) || environment(story, *pid).is_some_and(is_worker)
+        takers.contains(pid)
+            || configured.contains(pid)
+            || story
+                .environment(*pid)
+                .is_some_and(|environment| is_worker(environment.value))
     }));
     let consumers = peers(
         story
@@ -144,6 +134,6 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
         .map(may_be)
         .into_iter()
         .map(|pids| pids.difference(&api).copied().collect::<Vec<i32>>())
-        .find(|pids| pids.iter().any(|pid| environment(story, *pid).is_some()))
+        .find(|pids| pids.iter().any(|pid| story.environment(*pid).is_some()))
         .unwrap_or_default()
 }

@@ -8,7 +8,7 @@
 //! the services look like; last what hardly ever matters.
 
 use super::difference::{Difference, FactValue, Side, Subject};
-use crate::diagnosis::{Stage, Verdict};
+use crate::diagnosis::{Stage, Verdict, is_database_variable, is_tuning};
 use crate::framework;
 use crate::timeline::Setup;
 
@@ -175,32 +175,6 @@ fn is_test_environment(name: &str, values: &[FactValue; 2]) -> bool {
         })
 }
 
-/// How something is used, not what is used.
-fn is_tuning(upper: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "POOL",
-        "SIZE",
-        "TIMEOUT",
-        "ECHO",
-        "PREFETCH",
-        "RETRIES",
-        "THREADS",
-        "PROCESSES",
-        "DELAY",
-        "TTL",
-        "LOG",
-        "LEVEL",
-        "MAX",
-        "MIN",
-        "HEARTBEAT",
-        "OVERFLOW",
-        "RECYCLE",
-        "DEBUG",
-        "PROMETHEUS",
-    ];
-    upper.split('_').any(|word| WORDS.contains(&word))
-}
-
 pub fn is_broker_variable(name: &str) -> bool {
     let upper = name.to_uppercase();
     if is_tuning(&upper) {
@@ -215,29 +189,6 @@ pub fn is_broker_variable(name: &str) -> bool {
         || upper
             .split('_')
             .any(|word| matches!(word, "QUEUE" | "QUEUES" | "MQ"))
-}
-
-pub fn is_database_variable(name: &str) -> bool {
-    let upper = name.to_uppercase();
-    if is_tuning(&upper) {
-        return false;
-    }
-    ["DATABASE", "POSTGRES", "SQLALCHEMY", "PGBOUNCER"]
-        .iter()
-        .any(|word| upper.contains(word))
-        || upper
-            .split('_')
-            .any(|word| matches!(word, "DB" | "DSN" | "SQL" | "PG" | "PGSQL" | "PSQL"))
-        || [
-            "PGHOST",
-            "PGPORT",
-            "PGDATABASE",
-            "PGUSER",
-            "PGPASSWORD",
-            "PGOPTIONS",
-            "PGSERVICE",
-        ]
-        .contains(&upper.as_str())
 }
 
 /// The relevance of a difference by itself. `code_known`: where the code lies is compared directly, so

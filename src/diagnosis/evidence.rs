@@ -62,6 +62,7 @@ pub(in crate::diagnosis) mod retries;
 mod returned;
 pub(in crate::diagnosis) mod row;
 pub(in crate::diagnosis) mod sessions;
+pub(in crate::diagnosis) mod settings;
 pub(in crate::diagnosis) mod stacks;
 mod stages;
 pub(in crate::diagnosis) mod standing;

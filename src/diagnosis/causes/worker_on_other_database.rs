@@ -1,7 +1,9 @@
 //! The worker is connected to another database of the same server than the one that holds the row.
 
-use crate::diagnosis::evidence::{broker, misses, row, sessions};
+use crate::diagnosis::evidence::misses::{self, Misses};
+use crate::diagnosis::evidence::{WorkerLine, broker, row, sessions, settings};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
+use crate::framework::LogEvent;
 use crate::timeline::{Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -31,7 +33,7 @@ fn check(story: &Story<'_>) -> Answer {
         Some(over) => Some(over.n),
         None => broker::drained(story),
     };
-    let Some(over) = over.filter(|_| story.closed() && story.row_succeeded().is_none()) else {
+    let Some(over) = over.filter(|_| story.row_succeeded().is_none()) else {
         return Answer::NotApplicable;
     };
     let connected = sessions::of_the_worker(story);
@@ -40,8 +42,12 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out(text, here.evidence);
     }
     let Some(first) = connected.first() else {
-        return Answer::NotApplicable;
+        return by_a_setting(story, over, looked.n);
     };
+    // Its next session may be the one that counts.
+    if !story.closed() {
+        return Answer::NotApplicable;
+    }
     let mut databases: Vec<String> = connected
         .iter()
         .flat_map(|one| &one.sessions)
@@ -62,6 +68,38 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::likely(summary, evidence)
 }
 
+/// No session was seen. The actor found no row although it was there, and by its settings looked into another database.
+fn by_a_setting(story: &Story<'_>, over: u32, looked: u32) -> Answer {
+    let missed = misses::misses_the_row(story) == Some(Misses::TheRow);
+    let Some(committed) = committed_before_the_attempt(story).filter(|_| missed) else {
+        return Answer::NotApplicable;
+    };
+    let takers = sessions::takers(story).into_iter();
+    let mut set = takers.filter_map(|pid| Some((pid, settings::another_database(story, pid)?)));
+    let Some((pid, setting)) = set.next() else {
+        return Answer::NotApplicable;
+    };
+    let summary = format!(
+        "the actor found no row that was there; {} names another database for the worker (pid {pid}) than for the API",
+        setting.value
+    );
+    Answer::likely(summary, [over, committed, setting.n, looked])
+}
+
+/// The row could be read before the attempt began that raised last.
+fn committed_before_the_attempt(story: &Story<'_>) -> Option<u32> {
+    let raised = story.raised().last()?;
+    let begins = |told: &&WorkerLine<'_>| {
+        told.line.entry || matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
+    };
+    let mut lines = story.lines().iter().filter(|told| told.at_ms <= raised.at_ms);
+    let began = lines.rfind(begins)?.at_ms;
+    let first = story.rows().iter().find(|row| row.present)?;
+    let mut commits = story.commits_of(first);
+    let commit = commits.find(|commit| commit.visible_at_ms < began)?;
+    Some(commit.n)
+}
+
 /// A look at the row that shows a write of the worker's, finished or not: a session that is gone may have made it.
 fn written_here(story: &Story<'_>) -> Option<u32> {
     let setup = &story.timeline.setup;
@@ -79,7 +117,8 @@ fn written_here(story: &Story<'_>) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::{CALL, Scene};
+    use crate::diagnosis::testing::{CALL, Scene, WORKER};
+    use crate::timeline::environment::{Environment, Masked, Variable};
     use crate::timeline::{DatabaseSession, EventKind, Sessions};
 
     const SERVER: &str = "127.0.0.1:5432";
@@ -151,6 +190,54 @@ mod tests {
             "likely worker-on-other-database"
         );
         assert_eq!(raised("ValueError: 7").answer(&CAUSE), "not applicable");
+    }
+
+    /// No session is seen, and each has been given a database of its own.
+    #[test]
+    fn a_setting_names_another_database() {
+        let given = |pid: i32, path: &str| {
+            let masked = Masked {
+                value: path.into(),
+                parts: [("path".to_owned(), path.to_owned())].into(),
+            };
+            EventKind::Environment(Box::new(Environment {
+                pid,
+                variables: Some([("SHOP_DATABASE_URL".to_owned(), Variable::Masked(masked))].into()),
+                ..Environment::default()
+            }))
+        };
+        let raised = |error: &str, committed: (f64, f64), worker: &str| {
+            let failed = format!(
+                "Failed to process message act('task_1') with unhandled exception.\n{CALL}{FRAME}{error}"
+            );
+            let scene = Scene::entered()
+                .api_process(&[])
+                .peer(WORKER, 101)
+                .error("dramatiq.worker.WorkerThread", &failed)
+                .retried()
+                .acked("m-1")
+                .row_with("PENDING", Xmax::None)
+                .committed(committed.0, committed.1)
+                .see(Source::Process, given(50, "orders"))
+                .see(Source::Process, given(101, worker));
+            scene.silence()
+        };
+        let missed = "app.models.Task.DoesNotExist: Task matching query does not exist.";
+        let before = (-20.0, -10.0);
+        assert_eq!(
+            raised(missed, before, "staging").cause(),
+            "likely worker-on-other-database"
+        );
+        // The same setting; another reason; and a row that came when the actor had begun.
+        assert_eq!(raised(missed, before, "orders").answer(&CAUSE), "not applicable");
+        assert_eq!(
+            raised("ValueError: 7", before, "staging").answer(&CAUSE),
+            "not applicable"
+        );
+        assert_eq!(
+            raised(missed, (900.0, 950.0), "staging").answer(&CAUSE),
+            "not applicable"
+        );
     }
 
     /// A session for each statement, and one that stays, of another part of the application.

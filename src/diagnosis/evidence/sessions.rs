@@ -88,6 +88,12 @@ fn clients<'p>(process: &'p Process, server: &'p str) -> impl Iterator<Item = &'
 /// Of those who have the task in hand: the process that it was delivered to, and what that one hands it to. Where no
 /// delivery was seen, the watched worker's.
 pub(in crate::diagnosis) fn of_the_worker<'a>(story: &Story<'a>) -> Vec<Connected<'a>> {
+    let pids = takers(story).into_iter();
+    pids.filter_map(|pid| of(story, pid)).collect()
+}
+
+/// The processes of those who have the task in hand.
+pub(in crate::diagnosis) fn takers(story: &Story<'_>) -> Vec<i32> {
     let mut takers: Vec<i32> = story
         .deliveries()
         .filter_map(|passage| story.peer(passage.connection))
@@ -104,5 +110,5 @@ pub(in crate::diagnosis) fn of_the_worker<'a>(story: &Story<'a>) -> Vec<Connecte
         .collect();
     pids.sort_unstable();
     pids.dedup();
-    pids.into_iter().filter_map(|pid| of(story, pid)).collect()
+    pids
 }

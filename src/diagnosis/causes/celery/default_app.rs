@@ -4,8 +4,8 @@ use super::APPLIES_TO;
 use crate::diagnosis::evidence::{Fact, api_tracebacks, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::celery::DEFAULT_BROKER as DEFAULT;
-use crate::timeline::environment::{Environment, Variable};
-use crate::timeline::{EventKind, Process, Source};
+use crate::timeline::environment::Variable;
+use crate::timeline::{Process, Source};
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
     id: "default-app",
@@ -137,8 +137,8 @@ fn addresses<'a>(story: &Story<'a>) -> Vec<(&'a str, bool)> {
     let of = |processes: &[Fact<&Process>]| {
         let found = processes
             .iter()
-            .find_map(|process| environment(story, process.pid));
-        found.and_then(|environment| environment.variables.as_ref())
+            .find_map(|process| story.environment(process.pid));
+        found.and_then(|environment| environment.value.variables.as_ref())
     };
     let (Some(api), Some(worker)) = (of(&story.api_processes()), of(&workers::live_workers(story))) else {
         return Vec::new();
@@ -156,22 +156,11 @@ fn addresses<'a>(story: &Story<'a>) -> Vec<(&'a str, bool)> {
         .collect()
 }
 
-fn environment<'a>(story: &Story<'a>, pid: i32) -> Option<&'a Environment> {
-    let events = &story.timeline.events;
-    let like = events.iter().find_map(|event| match &event.kind {
-        EventKind::SameEnvironment { pid: other, like, .. } if *other == pid => Some(*like),
-        _ => None,
-    });
-    events.iter().find_map(|event| match &event.kind {
-        EventKind::Environment(found) if [Some(pid), like].contains(&Some(found.pid)) => Some(&**found),
-        _ => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::timeline::EventKind;
 
     const DEFAULT: &str = "127.0.0.1:40050 -> 127.0.0.1:5672";
     const REFUSED: &str = "Traceback (most recent call last):\n  File \"/v/site-packages/celery/app/base.py\", line 1, in send_task\n  File \"/v/site-packages/kombu/connection.py\", line 1, in _reraise_as_library_errors\nkombu.exceptions.OperationalError: [Errno 111] Connection refused";
@@ -224,7 +213,7 @@ mod tests {
     /// What the API was told is another broker than the worker's, and may be this one.
     #[test]
     fn an_address_of_its_own_is_a_near_miss() {
-        use crate::timeline::environment::Masked;
+        use crate::timeline::environment::{Environment, Masked};
         let told = |pid: i32, value: &str| {
             let masked = Masked {
                 value: value.into(),
