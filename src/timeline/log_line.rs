@@ -7,7 +7,7 @@ use crate::framework::{ArgumentValues, Framework, LineSubject, LogEvent, contain
 /// One line of a log, its traceback folded in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
-    /// The name that stood before it: a compose service's container, or a pod and its container.
+    /// The name that stood before it: a compose service's container, a pod and its container, or a program's in syslog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

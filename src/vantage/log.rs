@@ -7,6 +7,7 @@
 mod boot;
 mod clock;
 mod command;
+mod fields;
 pub mod folder;
 pub mod format;
 mod quota;
@@ -250,7 +251,7 @@ impl Follower {
         lines.extend(folder.flush());
         let all = lines.len();
         let recent = since_last_boot(lines, tap.framework);
-        let boots = |(line, _): &format::Parsed| line.log_event(tap.framework) == Some(LogEvent::BootingUp);
+        let boots = |(line, _): &fields::Parsed| line.log_event(tap.framework) == Some(LogEvent::BootingUp);
         self.whole = (start == 0 && recent.len() == all) || recent.iter().any(boots);
         let mut earlier = Vec::new();
         if let Some(task) = task {

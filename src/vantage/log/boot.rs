@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::format::Parsed;
+use super::fields::Parsed;
 use crate::framework::{Framework, LogEvent};
 
 /// Lines from before the run that are kept at most.

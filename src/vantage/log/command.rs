@@ -16,8 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::boot::since_last_boot;
+use super::fields::Parsed;
 use super::folder::{FOLD, Folder};
-use super::format::Parsed;
 use super::quota::{self, Quota};
 use crate::error::Unavailable;
 use crate::text;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::format::{Parsed, formats, has_head, level, parse, regex};
+use super::fields::{Parsed, level, regex};
+use super::format::{formats, has_head, parse};
 use crate::framework;
 use crate::timeline::{Level, scrub};
 
@@ -37,6 +38,8 @@ struct Stream {
     open: Option<Parsed>,
     /// Lines now belong to a traceback.
     inside: bool,
+    /// Something put name and time before each line: it need not have a head of its own.
+    dated: bool,
     /// A line with a recognised head was seen: what has none then continues the one before.
     heads: bool,
 }
@@ -110,18 +113,26 @@ impl Folder {
             true => Cow::Owned(anstream::adapter::strip_str(text).to_string()),
             false => Cow::Borrowed(text),
         };
-        let (name, bare) = without_prefix(&plain);
-        // Tables have bars, too: a name counts only in a log where a line with a head follows one.
-        self.prefixed |= name.is_some() && (has_head(bare) || starts_traceback(bare));
-        let (name, text) = if self.prefixed {
-            (name, bare)
-        } else {
-            (None, &*plain)
+        let dated = without_date(&plain);
+        let (name, text) = match dated {
+            Some((name, bare)) => (Some(name), bare),
+            None => self.without_name(&plain),
         };
         let is_entry = self.entry.as_ref().is_some_and(|pattern| pattern.is_match(text));
         let stream = self.stream(name);
+        stream.dated = dated.is_some();
         let is_entry = is_entry && !stream.is_quoted(text);
         stream.line(text, is_entry, out);
+    }
+
+    /// Tables have bars, too: a name counts only in a log where a line with a head follows one.
+    fn without_name<'t>(&mut self, text: &'t str) -> (Option<&'t str>, &'t str) {
+        let (name, bare) = without_prefix(text);
+        self.prefixed |= name.is_some() && (has_head(bare) || starts_traceback(bare));
+        match self.prefixed {
+            true => (name, bare),
+            false => (None, text),
+        }
     }
 
     fn stream(&mut self, name: Option<&str>) -> &mut Stream {
@@ -200,24 +211,23 @@ impl Stream {
 
     /// Whether this line belongs to the one before.
     fn continues(&mut self, text: &str) -> bool {
-        if self.open.is_none() {
+        let Some((open, _)) = &self.open else {
             return false;
-        }
-        if starts_traceback(text) {
+        };
+        let chains = text.starts_with("During handling of") || text.starts_with("The above exception");
+        if starts_traceback(text) || (chains && open.traceback.is_some()) {
             self.inside = true;
             return true;
         }
         let indented = text.starts_with([' ', '\t']) && !text.trim().is_empty();
         if self.inside {
-            if indented
-                || text.trim().is_empty()
-                || text.starts_with("During handling of")
-                || text.starts_with("The above exception")
-            {
+            if indented || text.trim().is_empty() {
                 return true;
             }
             // The exception's own lines: `pkg.Error: …`, `[SQL: …]`, until something with a head.
-            return !has_head(text);
+            let belongs = !has_head(text);
+            self.inside = belongs && (self.heads || !self.dated);
+            return belongs;
         }
         indented && self.heads && !formats().any(|format| format.is_match(text))
     }
@@ -226,6 +236,26 @@ impl Stream {
 /// What `docker compose logs` and `kubectl logs --prefix` put before each line.
 pub(super) static PREFIX: LazyLock<Option<Regex>> =
     LazyLock::new(|| regex(r"^(?:(?P<service>[a-z0-9][a-z0-9_.-]*) +\| |\[(?P<pod>pod/[^\]\s]+)\] )"));
+
+/// What syslog, the journal and Procfile runners put before each line: a time, and the program's name.
+pub(super) static DATED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let syslog = r"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d))";
+    regex(&format!(
+        r"^(?:{syslog} (?:app\[(?P<dyno>[\w.-]+)\]|[\w.:-]+ (?P<program>[\w./@+-]+)(?:\[\d+\])?): |\d\d:\d\d:\d\d (?P<process>[A-Za-z][\w.-]*) +\| )"
+    ))
+});
+
+/// The name before a line that has a time before it as well, and the line as the program wrote it.
+fn without_date(text: &str) -> Option<(&str, &str)> {
+    // Of millions of lines most begin otherwise.
+    if !text.starts_with(|c: char| c == '<' || c.is_ascii_digit() || c.is_ascii_uppercase()) {
+        return None;
+    }
+    let found = DATED.as_ref()?.captures(text)?;
+    let names = ["dyno", "program", "process"];
+    let name = names.iter().find_map(|name| found.name(name))?;
+    Some((name.as_str(), &text[found.get(0)?.end()..]))
+}
 
 /// The name before a line, and the line as the program wrote it. A level before a bar is the program's own.
 fn without_prefix(text: &str) -> (Option<&str>, &str) {

@@ -1,23 +1,16 @@
 //! Log lines of any usual format: level, logger, pid, thread, time and text.
 //!
-//! Dramatiq's, Celery's and `logging.basicConfig`'s formats, JSON lines, and for anything else a
+//! Dramatiq's, Celery's and `logging.basicConfig`'s formats, lines of fields, and for anything else a
 //! level word and a leading time. Tracebacks and other continuation lines are folded into the line
 //! they belong to. Lines are parsed one by one; nothing here looks at files.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::Value as Json;
 
+use super::fields::{self, level, regex};
 use crate::framework;
-use crate::timeline::{Level, LogLine};
-
-/// A line and the time it states, as written.
-pub type Parsed = (LogLine, Option<String>);
-
-pub(super) fn regex(pattern: &str) -> Option<Regex> {
-    Regex::new(pattern).ok()
-}
+use crate::timeline::LogLine;
 
 /// Of frameworks, as their own handlers write.
 static FRAMEWORKS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
@@ -67,6 +60,7 @@ pub(super) fn has_head(text: &str) -> bool {
             && text
                 .strip_prefix('{')
                 .is_some_and(|text| text.trim_start().starts_with('"')))
+        || fields::of_logfmt(text).is_some()
         || leading_level(head)
 }
 
@@ -89,24 +83,10 @@ fn leading_level(head: &str) -> bool {
         })
 }
 
-pub(super) fn level(word: &str) -> Option<Level> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "debug" | "trace" => Level::Debug,
-        "info" | "notice" => Level::Info,
-        "warn" | "warning" => Level::Warning,
-        "error" | "err" => Level::Error,
-        "critical" | "fatal" | "alert" | "emergency" => Level::Critical,
-        _ => return None,
-    })
-}
-
 /// One line; the flag says that its head was recognised.
 pub(super) fn parse(text: &str) -> (LogLine, Option<String>, bool) {
-    if text.starts_with('{')
-        && let Ok(Json::Object(map)) = serde_json::from_str(text)
-        && let Some(parsed) = parse_json(&map)
-    {
-        return (parsed.0, parsed.1, true);
+    if let Some((line, stated)) = fields::read(text).and_then(|fields| fields::line(&fields)) {
+        return (line, stated, true);
     }
     for format in formats() {
         let Some(found) = format.captures(text) else {
@@ -154,89 +134,12 @@ pub(super) fn parse(text: &str) -> (LogLine, Option<String>, bool) {
     (line, time, head)
 }
 
-fn parse_json(map: &serde_json::Map<String, Json>) -> Option<Parsed> {
-    let text = |names: &[&str]| {
-        names.iter().find_map(|name| match map.get(*name) {
-            Some(Json::String(text)) => Some(text.clone()),
-            Some(Json::Number(number)) => Some(number.to_string()),
-            _ => None,
-        })
-    };
-    let message = text(&["message", "msg", "event", "text", "body"])?;
-    // Formatters name the field as they like.
-    let is_a_traceback = |text: &str| {
-        text.trim_start()
-            .starts_with("Traceback (most recent call last):")
-    };
-    let of_any_name = || {
-        let mut texts = map.values().filter_map(Json::as_str);
-        texts.find(|text| is_a_traceback(text)).map(str::to_owned)
-    };
-    let mut line = LogLine {
-        level: text(&["level", "levelname", "severity", "log_level", "lvl"]).and_then(|word| level(&word)),
-        logger: text(&["logger", "name", "logger_name", "channel"]),
-        pid: text(&["pid", "process", "process_id"]).and_then(|pid| pid.parse().ok()),
-        thread: text(&["thread", "threadName", "thread_name"]),
-        text: message,
-        traceback: text(&["exc_info", "exception", "traceback", "stack_trace", "exc_text"])
-            .or_else(of_any_name),
-        ..LogLine::default()
-    };
-    // Fields beside the message may carry the id: keep them readable and searchable.
-    let known = [
-        "message",
-        "msg",
-        "event",
-        "text",
-        "body",
-        "level",
-        "levelname",
-        "severity",
-        "log_level",
-        "lvl",
-        "logger",
-        "name",
-        "logger_name",
-        "channel",
-        "pid",
-        "process",
-        "process_id",
-        "thread",
-        "threadName",
-        "thread_name",
-        "exc_info",
-        "exception",
-        "traceback",
-        "stack_trace",
-        "exc_text",
-        "time",
-        "timestamp",
-        "ts",
-        "asctime",
-        "@timestamp",
-        "date",
-    ];
-    for (key, value) in map
-        .iter()
-        .filter(|(key, value)| !known.contains(&key.as_str()) && !value.as_str().is_some_and(is_a_traceback))
-        .take(12)
-    {
-        let value = match value {
-            Json::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        line.text.push_str(&format!(" {key}={value}"));
-    }
-    Some((
-        line,
-        text(&["time", "timestamp", "ts", "asctime", "@timestamp", "date"]),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::folder::{Folder, PREFIX};
+    use super::super::fields::Parsed;
+    use super::super::folder::{DATED, Folder, PREFIX};
     use super::*;
+    use crate::timeline::Level;
 
     fn read(text: &str) -> Vec<Parsed> {
         let mut folder = Folder::new(regex("ENTRY"));
@@ -248,7 +151,7 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert_eq!(FRAMEWORKS.len(), framework::ALL.len());
-        for pattern in [&*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD, &*PREFIX] {
+        for pattern in [&*BASIC, &*TIME, &*LEVEL, &*PID, &*THREAD, &*PREFIX, &*DATED] {
             assert!(pattern.is_some());
         }
     }
@@ -368,6 +271,10 @@ mod tests {
             "worker-1  | ",
             "\u{1b}[2K\u{1b}[36mmy_worker | \u{1b}[0m",
             "[pod/worker-7d9f/worker] ",
+            "Jan  1 10:00:00 shop01 worker[7]: ",
+            "2025-01-01T10:00:00.123456+01:00 shop01 shop-worker.service: ",
+            "2025-01-01T10:00:00.123456+00:00 app[worker.1]: ",
+            "10:00:00 worker.1 | ",
         ] {
             let text = dressed(prefix, "\u{1b}[1;31mERROR\u{1b}[0m");
             let mut lines = read(&text);
@@ -380,6 +287,43 @@ mod tests {
         let own = read("info | worker | started\n2025-01-01 10:00:00 | WARNING  | app:f:1 - careful\n");
         assert_eq!(own[0].0.text, "info | worker | started");
         assert_eq!(own[1].0.level, Some(Level::Warning));
+    }
+
+    /// Journal and syslog put a time before each line: what the program writes may have none.
+    #[test]
+    fn lines_without_a_head_of_their_own_behind_a_dated_prefix() {
+        let said = [
+            "working",
+            "Traceback (most recent call last):",
+            "  File \"a.py\", line 1, in f",
+            "KeyError: 7",
+            "",
+            "During handling of the above exception, another exception occurred:",
+            "",
+            "Traceback (most recent call last):",
+            "  File \"a.py\", line 2, in f",
+            "ValueError: no",
+            "going on",
+        ];
+        let of = |program: &str| -> String {
+            let lines = said
+                .iter()
+                .map(|line| format!("Dec 01 00:12:03 lab01 {program}: {line}\n"));
+            lines.collect()
+        };
+        let lines = read(&of("lab[9181]"));
+        let texts: Vec<&str> = lines.iter().map(|(line, _)| line.text.as_str()).collect();
+        assert_eq!(texts, ["working", "going on"]);
+        assert!(
+            lines
+                .iter()
+                .all(|(line, _)| line.stream.as_deref() == Some("lab"))
+        );
+        let traceback = lines[0].0.traceback.as_deref().expect("a traceback");
+        assert!(traceback.ends_with("ValueError: no"), "{traceback}");
+        // Dramatiq's own time is the program's, and no journal's.
+        let own = read("2025-01-01T10:00:00Z shop: on its way\n");
+        assert_eq!(own[0].0.stream, None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader, Read, Result, Seek, SeekFrom};
 
 use memchr::memmem;
 
+use super::fields::Parsed;
 use super::folder::Folder;
-use super::format::Parsed;
 use crate::framework::{Acknowledges, Framework, LogEvent, contains_token};
 
 const CHUNK: u64 = 4 * 1024 * 1024;

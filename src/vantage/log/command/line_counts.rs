@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::super::format::Parsed;
+use super::super::fields::Parsed;
 
 /// Lines that are remembered; beyond them the oldest part of a log is not told from new lines, so
 /// nothing more is.

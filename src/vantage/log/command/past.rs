@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::format::Parsed;
+use super::super::fields::Parsed;
 
 /// Of a past that does not end only the last part can matter.
 const MOST_BYTES: usize = 32 << 20;
