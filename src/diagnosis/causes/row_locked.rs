@@ -359,4 +359,31 @@ pub(super) mod tests {
         assert_eq!(free.answer(&CAUSE), "ruled out");
         assert_eq!(other.without(Source::Database).answer(&CAUSE), "cannot tell");
     }
+
+    /// A sweeper in another process of the worker waits for the transaction in which the task is at work.
+    #[test]
+    fn another_process_of_the_worker_is_a_near_miss() {
+        let by = |pid: i32| {
+            let scene = Scene::entered().peer(crate::diagnosis::testing::WORKER, 101);
+            let scene = scene.process(102, 100, "python dramatiq app", |_| {});
+            let scene = scene.stack(pid, "Thread-4", &IN_THE_DATABASE);
+            waits_from(scene, "127.0.0.1:50001").peer("127.0.0.1:50001 -> database", pid)
+        };
+        assert_eq!(by(101).timeout().answer(&CAUSE), "certain");
+        assert_ne!(by(102).timeout().answer(&CAUSE), "certain");
+    }
+
+    /// Afterwards a sweeper may wait for the row of a task that was lost long ago.
+    #[test]
+    fn afterwards_its_own_thread_must_stand_there() {
+        let told = |text: &str| {
+            let scene = Scene::new().given().worker_booted().from_before(5);
+            let scene = scene.debug("dramatiq.worker.WorkerThread", text).from_now_on();
+            let scene = scene.row("RUNNING").stack(101, "Thread-4", &IN_THE_DATABASE);
+            let scene = waits_from(scene, "127.0.0.1:50001").peer("127.0.0.1:50001 -> database", 101);
+            scene.end(crate::timeline::Ended::Looked).answer(&CAUSE)
+        };
+        assert_eq!(told("Received message act('task_1') with id 'm-1'."), "certain");
+        assert_eq!(told("Running worker thread..."), "likely");
+    }
 }

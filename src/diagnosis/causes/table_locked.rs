@@ -294,4 +294,19 @@ mod tests {
             .timeout();
         assert_eq!(scene.answer(&CAUSE), "likely");
     }
+
+    /// Afterwards nothing else ties a thread that waits for the table to the task.
+    #[test]
+    fn afterwards_another_task_may_wait_in_the_line() {
+        let told = |text: &str| {
+            let scene = Scene::new().given().worker_booted().from_before(5);
+            let scene = scene.debug("dramatiq.worker.WorkerThread", text).from_now_on();
+            let scene = scene.stack(101, "Thread-4", &IN_THE_DATABASE);
+            let scene = waits(scene, true, "127.0.0.1:50001", &[]);
+            let scene = scene.peer("127.0.0.1:50001 -> database", 101);
+            scene.end(crate::timeline::Ended::Looked).answer(&CAUSE)
+        };
+        assert_eq!(told("Received message act('task_1') with id 'm-1'."), "certain");
+        assert_eq!(told("Running worker thread..."), "likely");
+    }
 }

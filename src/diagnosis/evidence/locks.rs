@@ -4,7 +4,7 @@ use super::callers::{Callers, Runs};
 use super::stacks::{self, Thread};
 use super::{Fact, Story};
 use crate::diagnosis::Answer;
-use crate::diagnosis::premises::{Premise, State};
+use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::framework::{LogEvent, is_database_library};
 use crate::timeline::{Blocker, EventKind, LockWait, Process};
 
@@ -166,6 +166,20 @@ pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) 
         .take_while(|frame| stacks::is_library(&frame.file));
     let waits = library.any(|frame| is_database_library(&frame.file));
     Some(Fact::new(dump.n, dump.at_ms, waits))
+}
+
+/// The broker handed the message to other processes than this one: what waits here is another task. A master hands it
+/// on to a child of its own.
+pub(in crate::diagnosis) fn another_has_the_message(story: &Story<'_>, pid: i32) -> Option<EventId> {
+    if story.master_takes() {
+        return None;
+    }
+    let takers = story.deliveries().map(|passage| story.peer(passage.connection));
+    let takers: Option<Vec<Fact<i32>>> = takers.collect();
+    let takers = takers?;
+    let is_worker = |taker: &Fact<i32>| story.is_watched(taker.value) == Some(true);
+    let last = takers.last().filter(|_| takers.iter().all(is_worker))?;
+    takers.iter().all(|taker| taker.value != pid).then_some(last.n)
 }
 
 /// The process itself holds what it waits for, in a session that is at work: one of its threads waits and another one works, and

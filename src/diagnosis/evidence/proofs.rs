@@ -40,12 +40,7 @@ impl Story<'_> {
             Premise::TracebackIsOurs(n) => self.traceback_is_ours(*n),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
-            Premise::WaitIsTheTasks(pid) => match locks::waits_for_the_database(self, *pid) {
-                Some(waits) if waits.value && locks::is_held_by_itself(self, *pid) => State::Assumed,
-                Some(waits) if waits.value => proved([waits.n]),
-                Some(waits) => State::Refuted(vec![waits.n]),
-                None => State::Assumed,
-            },
+            Premise::WaitIsTheTasks(pid) => self.wait_is_the_tasks(*pid),
             // Without a trace of it, only the client's channel would show that it was not closed.
             Premise::NothingRefused => match permissions::refused_publish(self) {
                 Some(refused) => State::Refuted(vec![refused.closed]),
@@ -59,6 +54,23 @@ impl Story<'_> {
             Premise::WriterIsTheWorker => self.writer_is_the_worker(),
             Premise::LogIsWhole => self.log_is_whole(),
             Premise::IsAmongTheWaiting | Premise::WasSent => State::Assumed,
+        }
+    }
+
+    fn wait_is_the_tasks(&self, pid: i32) -> State {
+        if let Some(taken) = locks::another_has_the_message(self, pid) {
+            return State::Refuted(vec![taken]);
+        }
+        let Some(waits) = locks::waits_for_the_database(self, pid) else {
+            return State::Assumed;
+        };
+        // Afterwards another run, or another actor, may stand there: only its thread's own lines say that it is the task.
+        let is_its_stack = |inside: Fact<EventId>| inside.n == waits.n;
+        let is_unknown = || self.post_mortem() && !self.its_thread_is_inside().is_some_and(is_its_stack);
+        match waits.value {
+            false => State::Refuted(vec![waits.n]),
+            true if locks::is_held_by_itself(self, pid) || is_unknown() => State::Assumed,
+            true => proved([waits.n]),
         }
     }
 
