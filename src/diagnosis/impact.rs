@@ -36,7 +36,9 @@ fn told(
         }
         Some(at_rest)
             if at_rest.is_dead_letter()
-                && (story.may_go_on_in_another() || story.may_have_succeeded_since().is_some()) =>
+                && (story.may_go_on_in_another()
+                    || story.may_have_succeeded_since().is_some()
+                    || (story.post_mortem() && !story.would_tell_of_a_later_run())) =>
         {
             look(&format!(
                 "A dead letter is kept, and the task may have been sent again since: look at `{}` and at its row before you move it or submit the task again.",
@@ -290,5 +292,16 @@ mod tests {
         };
         assert_eq!(resubmit(&kept(0)), Some(Resubmit::Yes));
         assert_eq!(resubmit(&kept(1)), Some(Resubmit::Unknown));
+    }
+
+    /// Nobody asked for its row: it may have been sent again, and be done.
+    #[test]
+    fn a_dead_letter_of_which_no_status_speaks_need_not_be_the_last_message() {
+        let kept = Scene::new().given().dead_letter("default.XQ", "rejected");
+        let kept = kept
+            .depth("default.XQ", 1, 0)
+            .totals("default", 0, 0, serde_json::json!({}));
+        let kept = kept.end(crate::timeline::Ended::Looked);
+        assert_eq!(resubmit(&kept), Some(Resubmit::Unknown));
     }
 }

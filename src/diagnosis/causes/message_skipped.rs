@@ -261,4 +261,55 @@ mod tests {
         let named = Scene::received().warning("dramatiq.worker.WorkerThread", "Message act(…) was skipped.");
         assert_eq!(named.answer(&CAUSE), "certain");
     }
+
+    /// Without a row or a status nothing tells of a second message that has run since, in silence.
+    #[test]
+    fn afterwards_a_quiet_log_alone_does_not_say_that_it_is_the_last_word() {
+        let looked = |says: fn(Scene) -> Scene| {
+            let scene = Scene::new().given().from_before(5);
+            let scene = scene
+                .warning("dramatiq.worker.WorkerThread", SKIPPED)
+                .from_now_on();
+            let scene = says(scene).totals("default", 0, 0, serde_json::json!({}));
+            let scene = scene.end(crate::timeline::Ended::Looked);
+            scene.without(Source::Firehose).answer(&CAUSE)
+        };
+        assert_eq!(looked(|scene| scene), "likely");
+        assert_eq!(looked(|scene| scene.row("PENDING")), "certain");
+        assert_eq!(looked(|scene| scene.api_says("PENDING")), "certain");
+    }
+
+    /// Its connection was lost: the first run goes on, and the broker counts nothing.
+    #[test]
+    fn afterwards_a_thread_at_work_may_be_the_first_run_of_it() {
+        use crate::diagnosis::causes::row_locked::tests::IN_THE_DATABASE;
+        let looked = |frames: &[(&str, &str)]| {
+            let scene = Scene::new().given().worker_booted().from_before(5);
+            let scene = scene
+                .warning("dramatiq.worker.WorkerThread", SKIPPED)
+                .from_now_on();
+            let scene = scene.row("RUNNING").stack(101, "Thread-4", frames);
+            let scene = scene.totals("default", 0, 0, serde_json::json!({}));
+            let scene = scene.end(crate::timeline::Ended::Looked);
+            scene.without(Source::Firehose).answer(&CAUSE)
+        };
+        assert_ne!(looked(&IN_THE_DATABASE), "certain");
+        assert_eq!(
+            looked(&[("Queue.get", "/usr/lib/python3.11/queue.py")]),
+            "certain"
+        );
+    }
+
+    /// A quiet worker's line names no message, and the step beside the task carries its id as well.
+    #[test]
+    fn a_quiet_line_of_whatever_actor_is_ours_by_assumption() {
+        let any = |actor: Option<&str>| {
+            let scene = Scene::delivered().setup(|setup| setup.actor = actor.map(str::to_owned));
+            scene
+                .warning("dramatiq.worker.WorkerThread", SKIPPED)
+                .answer(&CAUSE)
+        };
+        assert_eq!(any(None), "likely");
+        assert_eq!(any(Some("act")), "certain");
+    }
 }

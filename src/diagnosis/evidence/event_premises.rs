@@ -43,6 +43,10 @@ impl Story<'_> {
                 Some(id) => found.extend(ours(Some(id))),
                 None if line.line.carries_task_id => {
                     found.extend(self.may_be_of_another(line).then_some(Premise::OnlyMessage));
+                    // The framework's word of a call whose actor nobody has named: a step beside the task carries its id, too.
+                    let of_any_actor = line.mark.is_some() && self.timeline.setup.actor.is_none();
+                    let ids = self.message_ids.iter().filter(|_| of_any_actor);
+                    found.extend(ids.filter_map(|id| ours(Some(id))));
                 }
                 // It is about the message that its thread took, or the only one that there was.
                 None => {

@@ -145,10 +145,21 @@ impl Story<'_> {
         let last = self.depths(self.queue()).last().filter(|_| self.post_mortem());
         let untouched = last.filter(|depth| depth.exists && depth.ready == 0 && depth.consumers == 0);
         let empty = empty.or(untouched.map(|depth| depth.n));
-        match empty.filter(|_| retries::ran_out_of_sight(self).is_none()) {
+        let is_told = !self.post_mortem() || self.would_tell_of_a_later_run();
+        match empty.filter(|_| is_told && retries::ran_out_of_sight(self).is_none()) {
             Some(n) => proved([n]),
             None => State::Assumed,
         }
+    }
+
+    /// Afterwards nobody holds a message that has run since, and one whose connection was lost is held by nobody while it
+    /// runs. A status that is no success, or a log that leaves nothing out, would tell of the one, a stack of the other.
+    pub(in crate::diagnosis) fn would_tell_of_a_later_run(&self) -> bool {
+        let unknown = self.framework().unknown_result;
+        let by_status = self.last_row().is_some_and(|row| row.present)
+            || self.api_status().is_some_and(|said| Some(said.value) != unknown);
+        let by_the_log = || self.debug_log() && matches!(self.log_is_whole(), State::Proved(_));
+        (by_status || by_the_log()) && !stacks::one_may_run_it(self)
     }
 
     /// A long id is given once; numbers come again, and a message of another run may carry one.
