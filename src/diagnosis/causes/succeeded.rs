@@ -47,6 +47,17 @@ fn check(story: &Story<'_>) -> Answer {
             );
             return Answer::likely(text, [row.n]).terminal_if(story.status_stays());
         }
+        // Nothing shows that what has the message runs tasks: a reconciler may have set that.
+        let stranger = super::taken_by_other_client::stranger(story);
+        let speaks = !story.lines().is_empty() || story.row_is_a_result();
+        if let Some(process) = stranger.filter(|_| !speaks) {
+            let text = format!(
+                "{text}, and its message was delivered to pid {} (`{}`), which is not known as a worker: something else may have set that",
+                process.pid,
+                crate::text::excerpt(&process.command.join(" "))
+            );
+            return Answer::likely(text, [row.n, process.n]).terminal_if(story.status_stays());
+        }
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
             .given([Premise::StatusIsOfThisRun])
@@ -328,5 +339,18 @@ mod tests {
             )
             .row("COMPLETED");
         assert_eq!(spoke.answer(&CAUSE), "certain");
+    }
+
+    /// A reconciler marks as done what a script has taken from the queue.
+    #[test]
+    fn a_status_beside_a_message_that_no_worker_has() {
+        use crate::diagnosis::testing::OTHER;
+        let taken_by = |command: &str| {
+            let scene = Scene::sent_to_another().process(900, 1, command, |_| {});
+            scene.peer(OTHER, 900).row("COMPLETED")
+        };
+        assert_eq!(taken_by("./debug-consumer").answer(&CAUSE), "likely");
+        assert_eq!(taken_by("python look.py").answer(&CAUSE), "likely");
+        assert_eq!(taken_by("python -m dramatiq app").answer(&CAUSE), "certain");
     }
 }

@@ -1,9 +1,10 @@
 //! Something that is not a worker took the message.
 
-use crate::diagnosis::evidence::{Transfer, WorkerLine, moved, workers};
+use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, moved, workers};
+use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "taken-by-other-client",
@@ -31,6 +32,16 @@ fn check(story: &Story<'_>) -> Answer {
 
 /// Two sources with different delays.
 const LINES_MS: f64 = 500.0;
+
+/// The process that was handed the message last, where it is known and shows nothing of a worker.
+pub(super) fn stranger<'a>(story: &Story<'a>) -> Option<Fact<&'a Process>> {
+    let passage = story.deliveries().last()?;
+    let is_behind = Premise::PeerIsProcess(passage.connection.to_owned());
+    let process = story.process_in_life(story.peer(passage.connection)?.value)?;
+    let is_known = !process.command.is_empty() && !matches!(story.state(&is_behind), State::Refuted(_));
+    let is_worker = workers::is_worker(&process) || workers::acts_as_worker(story, &process);
+    (is_known && !is_worker && story.is_watched(process.pid) != Some(true)).then_some(process)
+}
 
 fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     // Whatever is at our end of the connection, a worker had it in hand: that may be a proxy before it.
