@@ -132,6 +132,7 @@ pub async fn watch(
 pub fn event(framework: &Framework, traced: &TraceEvent<'_>, show_args: bool) -> EventKind {
     let message = framework.decode(&traced.envelope, show_args);
     let connection = traced.connection.to_string();
+    let is_held_back = traced.envelope.header("x-delay").is_some();
     match &traced.kind {
         TraceKind::Publish {
             exchange,
@@ -140,7 +141,9 @@ pub fn event(framework: &Framework, traced: &TraceEvent<'_>, show_args: bool) ->
         } => EventKind::Publish {
             exchange: exchange.to_string(),
             routing_key: routing_key.to_string(),
-            routed: (!exchange.is_empty()).then(|| queues.iter().map(ToString::to_string).collect()),
+            // A delaying exchange leads nowhere before the message's time comes.
+            routed: (!exchange.is_empty() && !(queues.is_empty() && is_held_back))
+                .then(|| queues.iter().map(ToString::to_string).collect()),
             connection,
             user: (!traced.user.is_empty()).then(|| traced.user.to_string()),
             message,
@@ -151,5 +154,39 @@ pub fn event(framework: &Framework, traced: &TraceEvent<'_>, show_args: bool) ->
             redelivered: *redelivered,
             message,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framework::{Envelope, Header};
+
+    /// A named exchange that says where a message went says nothing of one that a delaying exchange keeps until its time.
+    #[test]
+    fn what_an_exchange_holds_back_leads_nowhere_yet() {
+        let routed = |header: &'static str, queues: &[&'static str]| {
+            let traced = TraceEvent {
+                kind: TraceKind::Publish {
+                    exchange: "later".into(),
+                    routing_key: "default".into(),
+                    queues: queues.iter().map(|queue| (*queue).into()).collect(),
+                },
+                connection: "".into(),
+                user: "".into(),
+                envelope: Envelope {
+                    headers: vec![(header.into(), Header::Other(10_000.into()))],
+                    ..Envelope::default()
+                },
+                death: None,
+            };
+            match event(Framework::usual(), &traced, false) {
+                EventKind::Publish { routed, .. } => routed,
+                _ => None,
+            }
+        };
+        assert_eq!(routed("x-delay", &[]), None);
+        assert_eq!(routed("other", &[]), Some(Vec::new()));
+        assert_eq!(routed("x-delay", &["default"]), Some(vec!["default".to_owned()]));
     }
 }

@@ -54,6 +54,7 @@ fn check(story: &Story<'_>) -> Answer {
     // One that is to expire there may come on to ours as a dead letter: so delays are made by hand.
     let seen = is_the_one
         && passage.message.expiration_ms.is_none()
+        && !is_named_for_waiting(passage.queue)
         && taken.is_none()
         && is_consumed == Some(false)
         && story.closed()
@@ -105,6 +106,14 @@ fn check(story: &Story<'_>) -> Answer {
         true => answer.naming("{other_queue}", passage.queue),
         false => answer,
     }
+}
+
+/// A queue whose own TTL moves what it holds on to ours has no consumer by design: nobody looks at its arguments, and its
+/// name says what it is for.
+fn is_named_for_waiting(queue: &str) -> bool {
+    const WORDS: [&str; 7] = ["delay", "wait", "retry", "later", "defer", "backoff", "schedul"];
+    let name = queue.to_lowercase();
+    WORDS.iter().any(|word| name.contains(word))
 }
 
 /// It is at another queue than the one that is watched: it may be at work there.
@@ -234,12 +243,25 @@ mod tests {
             message.expiration_ms = expiration_ms;
             Scene::accepted()
                 .row("PENDING")
-                .publish_as("default.wait", crate::diagnosis::testing::API, message)
+                .publish_as("default.parked", crate::diagnosis::testing::API, message)
                 .consumers(&[("default", crate::diagnosis::testing::WORKER, 4)])
                 .silence()
                 .answer(&CAUSE)
         };
         assert_eq!(sent(None), "certain");
         assert_eq!(sent(Some(60_000)), "likely");
+    }
+
+    /// What waits there by the queue's own TTL comes on to ours.
+    #[test]
+    fn a_queue_that_is_named_for_waiting_has_no_consumer_by_design() {
+        let to = |queue: &str| {
+            let scene = Scene::accepted().row("PENDING").publish(queue);
+            let scene = scene.consumers(&[("default", crate::diagnosis::testing::WORKER, 4)]);
+            let scene = scene.silence().setup(|setup| setup.actor = Some("act".into()));
+            scene.answer(&CAUSE)
+        };
+        assert_eq!(to("default.wait-30s"), "likely");
+        assert_eq!(to("emails"), "certain");
     }
 }

@@ -66,9 +66,10 @@ pub fn trace_event<'a>(message: &RawDelivery<'a>) -> Option<TraceEvent<'a>> {
     })
 }
 
-/// The message's own headers, without what the broker adds (`x-death` and the like).
+/// The message's own headers, without what the broker adds (`x-death` and the like). By `x-delay` a sender asks an
+/// exchange of the type `x-delayed-message` to hold it back.
 fn headers(own: Fields<'_>) -> Vec<(Cow<'_, str>, Header<'_>)> {
-    own.filter(|(name, _)| !name.starts_with(b"x-"))
+    own.filter(|(name, _)| !name.starts_with(b"x-") || *name == X_DELAY)
         .map(|(name, value)| {
             let value = match value {
                 Value::Text(text) => Header::Text(String::from_utf8_lossy(text)),
@@ -111,6 +112,7 @@ fn json(value: Value<'_>) -> Json {
     }
 }
 
+const X_DELAY: &[u8] = b"x-delay";
 const PUBLISH: &[u8] = b"publish.";
 const DELIVER: &[u8] = b"deliver.";
 
