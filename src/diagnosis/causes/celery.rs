@@ -64,9 +64,17 @@ fn waits_for_others(story: &Story<'_>, kind: &str) -> Answer {
         first.ours.actor,
         first.name()
     );
+    if let Some(flagged) = open.iter().find_map(|(task, _)| task.revoked(story)) {
+        let text =
+            format!("{text}; a worker was told to revoke it: unless it had begun by then, neither comes");
+        return Answer::possible(text, [first.passage.n, flagged]);
+    }
+    // One that nobody names may be lost with its worker.
+    let is_in_hand = |state: &PredecessorState| matches!(state, PredecessorState::InWorker(_));
+    let all_in_hand = open.iter().all(|(_, state)| is_in_hand(state));
     let answer = match state {
         // By the worker's own word, in two answers.
-        PredecessorState::InWorker(state) if story.was_surely_not_sent() => {
+        PredecessorState::InWorker(state) if all_in_hand && story.was_surely_not_sent() => {
             Answer::shown(format!("{text}: it is {state}"), [first.passage.n, state.n])
         }
         _ => Answer::likely(text, [first.passage.n]).would_decide(&[Source::Control]),
@@ -90,6 +98,7 @@ pub(in crate::diagnosis) mod scenes {
     pub const OTHERS: &str = "11111111-7a09-4a1f-9d2c-0d5e3c0b7f11";
     pub const FIRST: &str = "22222222-7a09-4a1f-9d2c-0d5e3c0b7f11";
 
+    #[derive(Clone)]
     pub struct CeleryScene(Scene);
 
     impl Deref for CeleryScene {

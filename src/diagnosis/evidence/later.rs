@@ -40,6 +40,16 @@ impl<'a> Predecessor<'a> {
         })
     }
 
+    /// The line by which a worker was told to revoke it.
+    pub fn revoked(&self, story: &Story<'a>) -> Option<u32> {
+        let id = self.passage.id()?;
+        let mut lines = story.worker_lines().iter();
+        lines.find_map(|told| match told.mark {
+            Some(LogEvent::Revoked { ids }) if ids.iter().any(|revoked| revoked == id) => Some(told.n),
+            _ => None,
+        })
+    }
+
     pub fn state(&self, story: &Story<'a>) -> PredecessorState {
         let Some(id) = self.passage.message.message_id.as_deref() else {
             return PredecessorState::Unknown;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Story, WorkerLine, workers};
+use super::{Fact, Story, WorkerLine, workers};
 use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::Process;
 
@@ -109,6 +109,25 @@ pub(in crate::diagnosis) fn one_outlives(story: &Story<'_>, told: &WorkerLine<'_
     workers::live_workers(story)
         .iter()
         .any(|process| is_older(process))
+}
+
+/// A worker that has the log open, or runs the configured command, began after this line, and lives: it was started again,
+/// and a quiet log says nothing of it.
+pub(in crate::diagnosis) fn began_since<'a>(
+    story: &Story<'a>,
+    told: &WorkerLine<'_>,
+) -> Option<Fact<&'a Process>> {
+    let written = story.timeline.zero_ms() + told.at_ms;
+    let began = |process: &Process| {
+        let started = process.started_at_ms;
+        (process.is_configured || process.holds_log)
+            && workers::is_worker(process)
+            && started.is_some_and(|at| at as f64 > written)
+    };
+    let lives = |process: &Process| process.lives() && story.gone(process.pid).is_none();
+    let processes = story.all_processes().filter(|_| told.stated.is_some());
+    let found = processes.filter(|process| began(process) && lives(process));
+    found.max_by_key(|process| process.holds_log)
 }
 
 /// When a line was written is known less well than when a process was started.

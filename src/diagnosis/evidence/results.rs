@@ -1,6 +1,6 @@
 //! Results of tasks, where the framework stores them.
 
-use super::{Fact, Story, WorkerLine, workers};
+use super::{Fact, Story, WorkerLine, lives, workers};
 use crate::framework::{Handling, LogEvent, Traceback, before_the_last, is_django_table, is_same_id};
 use crate::timeline::Row;
 
@@ -146,8 +146,12 @@ pub(in crate::diagnosis) fn failed_behind_its_run<'s, 'a>(
 /// Where the watched worker says that it stores results, credentials left out. `None`: it does not say, or two
 /// workers that write this log say different things.
 pub(in crate::diagnosis) fn store_of_the_worker(story: &Story<'_>) -> Option<Fact<String>> {
-    let mut said = story.worker_lines().iter().filter_map(|told| match told.mark {
-        Some(LogEvent::ResultStore { url }) => Some(Fact::new(told.n, told.at_ms, place(url))),
+    let lines = story.worker_lines().iter().enumerate();
+    // The banner of a worker for other queues is about another.
+    let mut said = lines.filter_map(|(at, told)| match told.mark {
+        Some(LogEvent::ResultStore { url }) if !lives::is_anothers(story, at) => {
+            Some(Fact::new(told.n, told.at_ms, place(url)))
+        }
         _ => None,
     });
     let store = said.next()?;

@@ -60,4 +60,15 @@ mod tests {
             .info(&format!("Task shop.tasks.first[{FIRST}] succeeded in 0.1s: None"));
         assert_eq!(done.silence().answer(&CAUSE), "ruled out");
     }
+
+    /// What waits, and was revoked, is discarded when its turn comes: ours is not sent then.
+    #[test]
+    fn the_one_before_it_was_revoked() {
+        let flagged = |id: &str| {
+            let scene = CeleryScene::after("chain").info(&format!("Tasks flagged as revoked: {id}"));
+            scene.held("reserved").silence()
+        };
+        assert_eq!(flagged(FIRST).answer(&CAUSE), "possible");
+        assert_eq!(flagged(crate::diagnosis::testing::TASK).answer(&CAUSE), "certain");
+    }
 }

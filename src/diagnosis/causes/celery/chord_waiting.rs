@@ -24,8 +24,10 @@ fn check(story: &Story<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenes::{CeleryScene, FIRST};
+    use super::super::scenes::{CeleryScene, FIRST, OTHERS};
     use super::*;
+    use crate::diagnosis::testing::API;
+    use crate::timeline::EventKind;
 
     #[test]
     fn a_task_of_the_header_has_not_ended() {
@@ -45,5 +47,25 @@ mod tests {
             CeleryScene::after("chain").silence().answer(&CAUSE),
             "not applicable"
         );
+    }
+
+    /// One that nobody names may be lost with its worker: the chord waits for ever then.
+    #[test]
+    fn all_that_are_open_are_in_a_workers_hands() {
+        let first = CeleryScene::after("chord");
+        let mut second = first.timeline.events.iter().find_map(|event| match &event.kind {
+            EventKind::Publish { message, .. } => Some(message.clone()),
+            _ => None,
+        });
+        if let Some(message) = &mut second {
+            message.message_id = Some(OTHERS.into());
+        }
+        let both = first.and(|scene| scene.publish_as("celery", API, second.expect("a message")));
+        let one = both.clone().answers(|answer| answer.active(FIRST)).silence();
+        assert_eq!(one.answer(&CAUSE), "likely");
+        let two = both
+            .answers(|answer| answer.active(FIRST).active(OTHERS))
+            .silence();
+        assert_eq!(two.answer(&CAUSE), "certain");
     }
 }

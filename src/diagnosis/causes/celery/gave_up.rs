@@ -112,11 +112,23 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, what: &str) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
+    // The banner is printed, and a quiet log has no other word of a start.
+    let began = lives::began_since(story, &lines[at]);
+    if let Some(began) = began.filter(|process| process.holds_log) {
+        return Answer::ruled_out("a worker that was started after that lives", [began.n]);
+    }
     let mut evidence = vec![lines[at].n];
     evidence.extend(story.depths_since(story.queue()).last().map(|depth| depth.n));
     // A queue that was not looked at may have a consumer of another worker.
     let text = format!("{what}: {error}");
+    // An old line may be yesterday's, and whoever was started since may be out of sight. Where a name is taken somebody
+    // else lives.
+    let is_old = lines[at].line.before && !story.ended_recently(&lines[at]);
+    let may_be_up = is_old || (began.is_some() && !is_taken_name(&error));
     let answer = match broker::has_consumer(story) {
+        None if may_be_up && !workers::stays_dead(story) => {
+            Answer::likely(text, evidence).would_decide(&[Source::Process])
+        }
         None => Answer::shown(text, evidence).lasting_if(workers::stays_dead(story)),
         Some(_) => Answer::likely(text, evidence).would_decide(&[Source::Queue]),
     };
@@ -156,5 +168,43 @@ mod tests {
         let scene = banner(CeleryScene::waiting(0), "celery").error(REFUSED);
         let scene = banner(scene, "mail").info("mail@vm ready.").silence();
         assert_eq!(scene.answer(&UNRECOVERABLE), "certain");
+    }
+
+    /// The banner is printed elsewhere, and at WARNING a worker that was started again writes nothing.
+    #[test]
+    fn one_that_was_started_since_and_says_nothing() {
+        let stated = |mut scene: CeleryScene| {
+            let last = scene.timeline.events.last_mut().expect("an event");
+            last.stated = Some("1970-01-01 00:16:41,000".into());
+            scene
+        };
+        let with = |after_ms: i64, holds: bool, configured: bool| {
+            let scene = stated(banner(CeleryScene::waiting(0), "celery").error(REFUSED));
+            let written = scene.timeline.events.last().map_or(0.0, |event| event.at_ms);
+            let began = 1_000_000 + written as i64 + after_ms;
+            scene.and(|scene| {
+                scene.process(300, 1, "python celery -A shop worker -l INFO", |process| {
+                    process.started_at_ms = Some(began);
+                    process.holds_log = holds;
+                    process.is_configured = configured;
+                })
+            })
+        };
+        assert_eq!(
+            with(4_000, true, true).silence().answer(&UNRECOVERABLE),
+            "ruled out"
+        );
+        assert_eq!(
+            with(4_000, false, true).silence().answer(&UNRECOVERABLE),
+            "likely"
+        );
+        assert_eq!(
+            with(4_000, false, false).silence().answer(&UNRECOVERABLE),
+            "certain"
+        );
+        assert_eq!(
+            with(-4_000, false, true).silence().answer(&UNRECOVERABLE),
+            "certain"
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::APPLIES_TO;
 use crate::diagnosis::evidence::{WorkerLine, control};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
-use crate::framework::LogEvent;
+use crate::framework::{Inspection, LogEvent};
 use crate::timeline::Source;
 
 pub(in crate::diagnosis::causes) const CAUSE: Cause = Cause {
@@ -32,28 +32,29 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(first) = control::answers(story).next() else {
         return Answer::cannot_tell(&[Source::Control]);
     };
+    // A worker of other queues may run the same code.
+    let consumes = |answer: &Inspection| {
+        let queues = answer.queues.as_ref();
+        queues.is_none_or(|queues| queues.iter().any(|queue| queue == story.queue()))
+    };
     let limit = control::answers(story).find_map(|answer| {
         let limit = answer.value.registered.as_ref()?.get(name)?.as_deref()?;
-        Some((answer, limit))
+        consumes(answer.value).then_some((answer, limit))
     });
     let Some((answer, limit)) = limit else {
         return Answer::ruled_out("the task has no limit of its rate", [first.n]);
     };
     // 5.4 shows the next one as reserved; whoever is in a list waits for something else, too.
-    let state = answer.state.as_deref();
-    if state.is_some_and(|state| state != "unknown") {
-        return match (state, control::is_full(&answer)) {
-            (Some("reserved"), Some(false)) => Answer::likely(
+    if let Some((holder, state)) = control::holder(story) {
+        return match (state, control::is_full(&holder)) {
+            ("reserved", Some(false)) => Answer::likely(
                 format!(
                     "{} holds it although a child is free, and `{name}` may run {limit} times only",
-                    answer.node
+                    holder.node
                 ),
-                [pushed.n, answer.n],
+                [pushed.n, holder.n],
             ),
-            _ => Answer::ruled_out(
-                format!("it is {} at {}", state.unwrap_or("?"), answer.node),
-                [answer.n],
-            ),
+            _ => Answer::ruled_out(format!("it is {state} at {}", holder.node), [holder.n]),
         };
     }
     let Some(held) = control::unexplained(story, &answer) else {
@@ -135,5 +136,22 @@ mod tests {
         assert_eq!(two.silence().answer(&CAUSE), "possible");
         let free = limited().answers(|answer| answer);
         assert_eq!(free.silence().answer(&CAUSE), "ruled out");
+    }
+
+    /// A worker of another queue runs the same code, and answers first.
+    #[test]
+    fn the_limit_of_a_worker_of_other_queues_says_nothing_of_ours() {
+        let beside = |scene: CeleryScene| {
+            let other = |mut answer: Inspection| {
+                answer.node = "heavy@vm".into();
+                answer.pid = Some(200);
+                answer.limit("1/h").consumes(&["heavy"])
+            };
+            scene.answers(other)
+        };
+        let runs = beside(limited()).answers(|answer| answer.limit("1/h").active(OURS));
+        assert_eq!(runs.silence().answer(&CAUSE), "ruled out");
+        let held = beside(limited()).answers(|answer| answer.limit("1/h"));
+        assert_eq!(held.silence().answer(&CAUSE), "certain");
     }
 }

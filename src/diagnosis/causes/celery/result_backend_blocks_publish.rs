@@ -35,7 +35,10 @@ fn check(story: &Story<'_>) -> Answer {
         Some(answer) if answer.status < 300 => {
             let text = format!("{text}; it answered HTTP {} all the same", answer.status);
             let evidence = [answer.n, error.n];
+            // It may be another message of the request that was to be sent.
+            let is_ours = api_tracebacks::is_of_the_actor(story, error.n);
             match story.closed() && broker::saw_every_publish(story) {
+                true if !is_ours => Answer::likely(text, evidence),
                 true => Answer::shown(text, evidence).given([Premise::TracebackIsOurs(error.n)]),
                 false => Answer::likely(text, evidence).would_decide(&[Source::Firehose]),
             }
@@ -61,7 +64,7 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
 
-    const AWAY: &str = "Traceback (most recent call last):\n  File \"/srv/shop/views.py\", line 9, in reports\n  File \"/v/site-packages/celery/app/base.py\", line 1, in send_task\n  File \"/v/site-packages/celery/backends/database/__init__.py\", line 1, in on_task_call\nsqlalchemy.exc.OperationalError: connection refused";
+    const AWAY: &str = "Traceback (most recent call last):\n  File \"/srv/shop/views.py\", line 9, in reports\n    act.delay(task_id)\n  File \"/v/site-packages/celery/app/base.py\", line 1, in send_task\n  File \"/v/site-packages/celery/backends/database/__init__.py\", line 1, in on_task_call\nsqlalchemy.exc.OperationalError: connection refused";
 
     fn celery(scene: Scene) -> Scene {
         scene.setup(|setup| setup.framework = "celery".into())
@@ -121,5 +124,19 @@ mod tests {
             );
             assert_eq!(scene.answer(&CAUSE), "not applicable", "{other}");
         }
+    }
+
+    /// An audit that is sent beside it could not be sent; the task's own may never have been meant to be.
+    #[test]
+    fn what_was_to_be_sent_may_be_another_message_of_the_request() {
+        let of = |call: &str| {
+            let away = AWAY.replace("act.delay", call);
+            let scene = Scene::accepted().row("PENDING").api_served("POST /tasks", 202);
+            celery(scene.api_log("could not send", &away))
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(of("audit.delay"), "likely");
+        assert_eq!(of("tasks.act.delay"), "certain");
     }
 }

@@ -196,4 +196,17 @@ mod tests {
         let early = whole(succeeded("celery_taskmeta", REDIS));
         assert_eq!(early.answer(&CAUSE), "not applicable");
     }
+
+    /// One log has what the workers of two services write, and ours booted before the log was rotated.
+    #[test]
+    fn the_banner_of_another_service_says_nothing_of_ours() {
+        let of = |queue: &str| {
+            let scene = succeeded("celery_taskmeta", REDIS);
+            let line = format!("                .> {queue}           exchange={queue}(direct) key={queue}");
+            let scene = said(scene, &line).no_row();
+            whole(scene).answer(&CAUSE)
+        };
+        assert_eq!(of("mail"), "likely");
+        assert_eq!(of("celery"), "certain");
+    }
 }
