@@ -15,6 +15,7 @@ pub(in crate::diagnosis) mod broker;
 pub(in crate::diagnosis) mod busy;
 mod callers;
 mod candidates;
+mod clocks;
 pub(in crate::diagnosis) mod connections;
 pub(in crate::diagnosis) mod containers;
 pub(in crate::diagnosis) mod control;
@@ -187,6 +188,7 @@ impl<'a> Story<'a> {
         story.read();
         story.find_messages();
         story.forget_repeated_lines();
+        story.forget_moves();
         story.find_pids();
         story.find_shared_threads();
         story.find_lines();

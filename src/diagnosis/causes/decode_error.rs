@@ -74,10 +74,10 @@ fn read(story: &Story<'_>) -> Answer {
     let Some((passage, why)) = sent.find_map(|passage| Some((passage, unreadable(passage)?))) else {
         return Answer::NotApplicable;
     };
-    let logged = decoding_failed(story).filter(|told| told.at_ms >= passage.at_ms);
+    let logged = decoding_failed(story).filter(|told| story.written_at(told) >= passage.at_ms);
     match logged {
         // The worker may read this one well, and have failed to read another.
-        Some(told) if story.others_were_delivered() => {
+        Some(told) if story.others_were_delivered() || story.others_were_handed_out(told.at_ms) => {
             let text = format!(
                 "the body holds {why}; the worker could not read a message since, which may be another one: {}",
                 told.line.text
@@ -194,6 +194,33 @@ mod tests {
         assert_eq!(looked("rejected", why, false), "possible");
         assert_eq!(looked("rejected", None, true), "not applicable");
         assert_eq!(looked("expired", why, true), "not applicable");
+    }
+
+    /// One worker consumes two queues, and what cannot be read came to the other one.
+    #[test]
+    fn garbage_on_another_queue_is_a_near_miss() {
+        let read = |queue: Option<&str>| {
+            let scene = unreadable();
+            let scene = match queue {
+                Some(queue) => scene.see(
+                    Source::Firehose,
+                    EventKind::Deliver {
+                        queue: queue.into(),
+                        connection: WORKER.into(),
+                        redelivered: false,
+                        message: crate::framework::Message::default(),
+                    },
+                ),
+                None => scene,
+            };
+            let failed = "Failed to decode message using encoder <JSONEncoder>.";
+            scene
+                .error("dramatiq.brokers.rabbitmq._RabbitmqConsumer", failed)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(read(None), "certain");
+        assert_eq!(read(Some("emails")), "possible");
     }
 
     fn unreadable() -> Scene {

@@ -31,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
         let refused = story.worker_lines().iter().find(|told| {
             story.counts(told)
                 && !story.is_of_another_process(told)
-                && story.submitted_at().is_none_or(|since| told.at_ms >= since)
+                && story.submitted_at().is_none_or(|since| story.written_at(told) >= since)
                 && matches!(told.mark, Some(LogEvent::UndefinedActor { actor: undefined }) if undefined == actor)
         });
         let Some(told) = refused else { continue };

@@ -192,6 +192,24 @@ mod tests {
         );
     }
 
+    /// It had recovered without a word, and its actors' lines keep the file young.
+    #[test]
+    fn an_error_of_yesterday_is_a_near_miss() {
+        let since = |at: f64| {
+            let scene = Scene::new().at(at).from_before(1);
+            let scene = scene
+                .critical("dramatiq.worker.ConsumerThread(default)", REFUSED)
+                .from_now_on()
+                .at(-1_000.0)
+                .worker_process(&[])
+                .depth("default", 0, 0);
+            let sent = scene.submitted().row("PENDING").publish("default");
+            sent.depth("default", 1, 0).silence().answer(&CAUSE)
+        };
+        assert_eq!(since(-5_000.0), "certain");
+        assert_eq!(since(-86_400_000.0), "likely");
+    }
+
     /// Two services of one project write to one log, and the other one has the wrong password.
     #[test]
     fn another_service_cannot_connect() {

@@ -38,27 +38,59 @@ impl<'a> Story<'a> {
     /// The next line of its thread says what becomes of a message, and that is none of the task's: it was about that one
     /// already. An actor that sends messages to itself gives them the id of the first.
     pub(super) fn goes_on_with_another(&self, at: usize) -> bool {
+        let next = self.goes_on_with(at);
+        next.is_some_and(|id| {
+            !self.publishes.is_empty() && !self.message_ids.is_empty() && !self.message_ids.contains(id)
+        })
+    }
+
+    /// The message that the next line of its thread puts off or gives up.
+    fn goes_on_with(&self, at: usize) -> Option<&'a str> {
         let told = &self.worker_lines[at];
         let key = told.thread();
         let is_known = leaves_it_open(told) && key.1.is_some() && key.2.is_some();
-        if !is_known || self.publishes.is_empty() || self.message_ids.is_empty() {
-            return false;
-        }
         let next = self.worker_lines[at + 1..]
             .iter()
-            .find(|next| next.thread() == key);
-        let named = next.and_then(|next| match next.mark {
+            .find(|next| is_known && next.thread() == key)?;
+        match next.mark {
             Some(
                 LogEvent::Retrying { id, .. } | LogEvent::RetriesExceeded { id } | LogEvent::Aborting { id },
             ) => Some(id.as_str()),
             _ => None,
-        });
-        named.is_some_and(|id| !self.message_ids.contains(id))
+        }
+    }
+
+    /// It holds the task's id, and so does another message of the task's actor that was handed out by then: an actor that sends
+    /// messages to itself gives them the id of the first. Nothing says which of them it is about.
+    pub(super) fn may_be_of_a_child(&self, at: usize) -> bool {
+        let told = &self.worker_lines[at];
+        let actors = self.actors();
+        let is_a_child = |event: &Event| match &event.kind {
+            EventKind::Deliver { message, .. } => {
+                let is_ours = |id: &str| self.message_ids.contains(id);
+                message.carries_task_id
+                    && message
+                        .actor
+                        .as_deref()
+                        .is_some_and(|actor| actors.contains(actor))
+                    && !message.message_id.as_deref().is_none_or(is_ours)
+                    && event.at_ms <= told.at_ms + AHEAD_MS
+            }
+            _ => false,
+        };
+        leaves_it_open(told)
+            && told.line.carries_task_id
+            && !self.post_mortem()
+            && !self.message_ids.is_empty()
+            && !self
+                .goes_on_with(at)
+                .is_some_and(|id| self.message_ids.contains(id))
+            && self.timeline.events.iter().any(is_a_child)
     }
 
     /// Others were handed out of the task's queue by then, or out of another one to the process that has the task's, for all
     /// that is known.
-    pub(super) fn others_were_handed_out(&self, until: f64) -> bool {
+    pub(in crate::diagnosis) fn others_were_handed_out(&self, until: f64) -> bool {
         let taker = |connection: &str| self.peer(connection).map(|peer| peer.value);
         let own: Vec<i32> = self
             .deliveries
@@ -78,6 +110,9 @@ impl<'a> Story<'a> {
             || self.timeline.events.iter().any(on_another)
     }
 }
+
+/// How far a log line may reach us before the delivery that it follows.
+const AHEAD_MS: f64 = 500.0;
 
 fn leaves_it_open(told: &WorkerLine<'_>) -> bool {
     told.message_id().is_none() && told.mark.is_some_and(LogEvent::leaves_the_message_open)
@@ -165,5 +200,37 @@ mod tests {
         let here = "127.0.0.1:40102 -> 127.0.0.1:5672";
         assert!(!beside(here, 101).cause().ends_with("decode-error"));
         assert!(!beside(WORKER, 101).cause().ends_with("decode-error"));
+    }
+
+    /// A worker at WARNING does not say which message is to be retried.
+    #[test]
+    fn a_child_that_carries_the_id_fails() {
+        let own = Message {
+            message_id: Some("m-2".into()),
+            ..Scene::message("m-1")
+        };
+        let sent = |handed: bool| {
+            let scene = handed_out().publish_as("default", WORKER, own.clone());
+            match handed {
+                true => scene.deliver_as("m-2", WORKER, false),
+                false => scene,
+            }
+        };
+        fn handed_out() -> Scene {
+            handed().info("app", "ACTOR ENTRY task_id=task_1")
+        }
+        let failed = failed(101, "'task_1'");
+        let either = sent(true).line(&failed).silence();
+        assert_ne!(either.cause(), "certain actor-raised");
+        assert_ne!(either.verdict().outcome, crate::diagnosis::Outcome::Failed);
+        // The next line of the thread says which.
+        let retried = "[PID 101] [Thread-6] [dramatiq.middleware.retries.Retries] [INFO] Retrying message 'm-1' in 15000 milliseconds.";
+        for certain in [
+            sent(false).line(&failed),
+            sent(true).line(&failed).line(retried),
+            handed_out().line(&failed),
+        ] {
+            assert_eq!(certain.cause(), "certain actor-raised");
+        }
     }
 }

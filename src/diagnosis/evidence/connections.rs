@@ -275,6 +275,9 @@ pub(in crate::diagnosis) fn is_refused_consumer(error: &str) -> bool {
         && !is_exclusive(error)
 }
 
+/// Of a worker that tries again every few seconds, or every half minute.
+const YOUNG_MS: f64 = 60_000.0;
+
 /// The last of the worker's lines that say so of our queue, unless it consumes since.
 pub(in crate::diagnosis) fn refused_for_an_exclusive<'a>(story: &Story<'a>) -> Option<WorkerLine<'a>> {
     let about_it = story.worker_lines().iter().rev().find(|told| match told.mark {
@@ -364,7 +367,9 @@ pub(in crate::diagnosis) fn connection_error(
     let text = say(&text::excerpt(error), errors.len());
     // The worker tries again every few seconds: an error during this run is today's. One from before
     // it may be a dead worker's.
-    let current = !last.line.before || last.line.age_s.is_some_and(|age| age < 10);
+    // … and other lines may have kept its file young.
+    let is_young = last.line.age_s.is_some_and(|age| age < 10) && last.at_ms > -YOUNG_MS;
+    let current = !last.line.before || is_young;
     let certainty = match current && !consumed && !story.one_leaves_us_out() {
         true => most,
         false => Certainty::Likely,

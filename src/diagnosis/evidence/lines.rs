@@ -76,7 +76,8 @@ impl<'a> Story<'a> {
                     in_interval || !is_anothers && (carries || self.is_alone(&told))
                 }
             };
-            if counts && !mine && id.is_none() && self.is_probably_mine(&told) {
+            let is_likely = counts && !mine && id.is_none() && self.is_probably_mine(&told);
+            if is_likely || mine && !in_interval && self.may_be_of_a_child(at) {
                 mine = true;
                 weak.insert(told.n);
             }
@@ -189,7 +190,9 @@ impl<'a> Story<'a> {
         };
         // Two sources, two delays: the log may be a little ahead of the firehose.
         let ahead = LOG_AHEAD_MS;
-        if first.at_ms > told.at_ms + ahead || self.submitted_at().is_some_and(|since| told.at_ms < since) {
+        if first.at_ms > self.written_at(told) + ahead
+            || self.submitted_at().is_some_and(|since| told.at_ms < since)
+        {
             return false;
         }
         let strangers = self.others_were_handed_out(told.at_ms + ahead);
@@ -211,7 +214,7 @@ impl<'a> Story<'a> {
         let since = self.answered_at().or(self.submitted_at());
         if !is_about_a_message(told)
             || self.sees_all(Source::Firehose)
-            || !since.is_some_and(|since| told.at_ms >= since - 50.0)
+            || !since.is_some_and(|since| self.written_at(told) >= since - 50.0)
         {
             return false;
         }
@@ -350,7 +353,7 @@ impl<'a> Story<'a> {
     /// A line from before the run whose file was written to only just before it: the log ended
     /// with it minutes ago, not yesterday.
     pub fn ended_recently(&self, told: &WorkerLine<'_>) -> bool {
-        told.line.age_s.is_some_and(|age| age < 600)
+        told.line.age_s.is_some_and(|age| age < 600) && told.at_ms > -600_000.0
     }
 
     /// Entry lines were written since the submission that cannot be told to be anybody's.

@@ -1,8 +1,9 @@
 //! Lines that were read twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Story, WorkerLine};
+use crate::framework::LogEvent;
 
 impl Story<'_> {
     /// The same words of the same thread at the same millisecond are one line, read again: a program that prints its
@@ -22,6 +23,25 @@ impl Story<'_> {
             let best = words(told).and_then(|words| kept.get(&words));
             best.is_none_or(|(_, n)| *n == told.n)
         });
+    }
+
+    /// Where lines name no logger, the consumer of delayed messages says of the copy that it has moved on what is else said of a
+    /// run that is over. It had put the message aside before.
+    pub(super) fn forget_moves(&mut self) {
+        let mut aside = BTreeSet::new();
+        for told in &mut self.worker_lines {
+            match told.mark {
+                Some(LogEvent::Pushed { id, delay: true }) => {
+                    aside.insert((told.thread(), id.as_str()));
+                }
+                Some(LogEvent::Acknowledging { id }) if told.line.logger.is_none() => {
+                    if aside.remove(&(told.thread(), id.as_str())) {
+                        told.mark = None;
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -50,6 +70,59 @@ fn has_fraction(stated: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    /// Its copy was moved on by the delay queue's consumer, and a format without loggers does not say whose word that is.
+    #[test]
+    fn the_word_of_the_delay_queue_ends_no_run() {
+        use crate::diagnosis::testing::{Scene, WORKER};
+        let moved = |logger: bool, again: bool| {
+            let name = |name: &str| match logger {
+                true => format!("[dramatiq.worker.ConsumerThread({name})] "),
+                false => String::new(),
+            };
+            let line = |scene: Scene, queue: &str, text: &str| {
+                let head = "1970-01-01 00:16:40,000 [PID 101] Thread-3";
+                match logger {
+                    true => scene.line(&format!("[PID 101] [Thread-3] {}[DEBUG] {text}", name(queue))),
+                    false => scene.line(&format!("{head} DEBUG {text}")),
+                }
+            };
+            let mut copy = Scene::message("m-1");
+            copy.eta_ms = Some(1_001_000);
+            let scene = Scene::new()
+                .worker_booted()
+                .depth("default", 0, 1)
+                .submitted()
+                .row("PENDING");
+            let scene = scene.publish_as("default.DQ", crate::diagnosis::testing::API, copy);
+            let scene = line(scene, "default.DQ", "Pushing message 'm-1' onto delay queue.");
+            let scene = scene
+                .at(1_500.0)
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101);
+            let scene = line(scene, "default.DQ", "Acknowledging message 'm-1'.");
+            let scene = line(scene, "default", "Pushing message 'm-1' onto work queue.");
+            let scene = match again {
+                true => line(scene, "default", "Acknowledging message 'm-1'."),
+                false => scene,
+            };
+            let verdict = scene.silence().verdict();
+            verdict.impact.expect("an impact").sentence
+        };
+        for logger in [true, false] {
+            assert!(
+                !moved(logger, false).contains("must be submitted"),
+                "{}",
+                moved(logger, false)
+            );
+            assert!(
+                moved(logger, true).contains("must be submitted"),
+                "{}",
+                moved(logger, true)
+            );
+        }
+    }
+
     use crate::diagnosis::Story;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::Event;

@@ -75,7 +75,10 @@ impl Story<'_> {
                 || self.died_in_actor().is_some());
         if self.row_failed().is_some() || failed_attempt {
             // One of several messages failed, and nothing says that it is the task's.
-            let is_of_another = self.is_ambiguous() && self.row_failed().is_none();
+            let last = self.raised.last().map(|raised| raised.n);
+            let may_be_a_childs =
+                self.sees_all(Source::Firehose) && last.is_some_and(|n| self.weak.contains(&n));
+            let is_of_another = (self.is_ambiguous() || may_be_a_childs) && self.row_failed().is_none();
             return match self.may_have_succeeded_since() {
                 None if !is_of_another => Outcome::Failed,
                 _ => Outcome::Unknown,

@@ -151,7 +151,12 @@ impl<'a> RequestLog<'a> {
         let Some((since, path)) = self.submitted else {
             return State::Assumed;
         };
-        if at_ms < since {
+        let stated = self
+            .story
+            .timeline
+            .event(n)
+            .and_then(|event| event.stated.as_deref());
+        if self.story.written_ms(at_ms, stated) < since {
             return State::Refuted(vec![n]);
         }
         if self.names_the_task(traceback) {
