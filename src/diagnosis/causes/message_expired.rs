@@ -123,7 +123,7 @@ fn in_the_worker(story: &Story<'_>) -> Option<Answer> {
     let expiry::Expiry::At(at) = expiry::of(story) else {
         return None;
     };
-    let late = expiry::wall_ms(story, told.at_ms) - at;
+    let late = expiry::written_ms(story, &told, at) - at;
     let sent = story.publishes().first();
     let before_it_was_sent = sent
         .map(|passage| expiry::wall_ms(story, passage.at_ms) - at)

@@ -1,6 +1,6 @@
 //! When a task's message is too old to be run.
 
-use super::{Story, Transfer, retries};
+use super::{Story, Transfer, WorkerLine, retries};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::diagnosis) enum Expiry {
@@ -26,6 +26,18 @@ pub(in crate::diagnosis) fn of(story: &Story<'_>) -> Expiry {
 /// A moment of our clock by the wall's, in Unix milliseconds. The expiry was set by the publisher's clock.
 pub(in crate::diagnosis) fn wall_ms(story: &Story<'_>, at_ms: f64) -> i64 {
     (story.timeline.zero_ms() + at_ms).round() as i64
+}
+
+/// When its worker wrote the line, against this moment: by our clock, unless the log's own, by which the worker judges, says
+/// otherwise.
+pub(in crate::diagnosis) fn written_ms(story: &Story<'_>, told: &WorkerLine<'_>, against: i64) -> i64 {
+    let ours = wall_ms(story, told.at_ms);
+    let behind = story.behind_ms(told.at_ms, told.stated).unwrap_or(0.0);
+    let own = ours - behind.round() as i64;
+    match (ours >= against) == (own >= against) {
+        true => ours,
+        false => own,
+    }
 }
 
 /// When the broker throws it away unless it was delivered before, on our clock: by a time to live of its own,

@@ -38,7 +38,7 @@ fn check(story: &Story<'_>) -> Answer {
     // The same line stands for a task that is too old.
     match expiry::of(story) {
         expiry::Expiry::Never => Answer::shown(text, [told.n]).terminal(),
-        expiry::Expiry::At(at) if expiry::wall_ms(story, told.at_ms) >= at => {
+        expiry::Expiry::At(at) if expiry::written_ms(story, &told, at) >= at => {
             Answer::ruled_out("it had expired by then", [told.n])
         }
         expiry::Expiry::At(_) => {
@@ -157,6 +157,35 @@ mod tests {
     use super::super::scenes::{CeleryScene, FIRST, OURS};
     use super::*;
     use crate::framework::Inspection;
+
+    /// The clock of the worker's host is ahead of the publisher's: by its own the message is too old.
+    #[test]
+    fn a_worker_whose_clock_is_ahead() {
+        let discarded = |stated: &str| {
+            let mut scene =
+                CeleryScene::received().info(&format!("Discarding revoked task: shop.tasks.fulfil[{OURS}]"));
+            scene = scene.and(|mut scene| {
+                for event in &mut scene.timeline.events {
+                    use crate::timeline::EventKind;
+                    match &mut event.kind {
+                        EventKind::Publish { message, .. } | EventKind::Deliver { message, .. } => {
+                            message.expires_ms = Some(1_020_000);
+                        }
+                        EventKind::Line(line) if line.text.contains("Discarding") => {
+                            event.stated = Some(stated.into());
+                        }
+                        _ => {}
+                    }
+                }
+                scene
+            });
+            scene
+        };
+        let ahead = discarded("1970-01-01 03:17:10,000");
+        assert_eq!(ahead.answer(&CAUSE), "ruled out");
+        assert_eq!(ahead.cause(), "certain message-expired");
+        assert_eq!(discarded("1970-01-01 03:16:40,500").cause(), "certain revoked");
+    }
 
     /// An API that debounces revokes what it sent, and sends another.
     #[test]
