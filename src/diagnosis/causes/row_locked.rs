@@ -56,7 +56,7 @@ fn check(story: &Story<'_>) -> Answer {
             }
         }
         (None, Some(other)) => Answer::possible(
-            format!("{text}; the waiting client is pid {other}, not the worker"),
+            format!("{text}; the waiting client is pid {other}, and not the process that has the task"),
             [n, other.n],
         ),
         // Who waits may be somebody who has nothing to do with the task.
@@ -194,6 +194,22 @@ pub(super) mod tests {
                 ..LockWait::of(4001)
             }),
         )
+    }
+
+    /// Ours has the row in a transaction, and another task of the same worker waits for it.
+    #[test]
+    fn a_sibling_that_waits_is_a_near_miss() {
+        let sibling = |pid: i32| {
+            let scene = Scene::entered().process(102, 100, "python dramatiq -v app --threads 2", |process| {
+                process.holds_log = true;
+            });
+            let scene = scene.stack(pid, "Thread-4", &IN_THE_DATABASE);
+            waits_from(scene, "127.0.0.1:50001")
+                .peer("127.0.0.1:50001 -> database", pid)
+                .timeout()
+        };
+        assert_eq!(sibling(102).answer(&CAUSE), "possible");
+        assert_eq!(sibling(101).cause(), "certain row-locked");
     }
 
     #[test]

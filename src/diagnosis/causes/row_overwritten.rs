@@ -62,9 +62,14 @@ fn check(story: &Story<'_>) -> Answer {
         );
         // What comes again says so when it is done.
         let comes_again = COMES_AGAIN.contains(&status.to_lowercase().as_str());
-        return match comes_again {
-            true => Answer::likely(format!("{text}, or it is to run again"), [done.n, row.n]),
-            false => Answer::shown(text, [done.n, row.n]).given([Premise::IsPrimary]),
+        // The next step of the task says what it is at.
+        return match (comes_again, story.successors().next()) {
+            (true, _) => Answer::likely(format!("{text}, or it is to run again"), [done.n, row.n]),
+            (false, Some(next)) => Answer::likely(
+                format!("{text}, or the next message of the task did"),
+                [done.n, next.n, row.n],
+            ),
+            (false, None) => Answer::shown(text, [done.n, row.n]).given([Premise::IsPrimary]),
         };
     }
     let first = story.rows().iter().find(|row| row.present);
@@ -163,6 +168,17 @@ mod tests {
         assert_eq!(scene.answer(&CAUSE), "certain");
         assert!(scene.verdict().cause.is_some_and(|cause| cause.id == CAUSE.id));
         assert_eq!(scene.without(Source::Database).answer(&CAUSE), "cannot tell");
+    }
+
+    /// The next step of the task, whose message carries its id, says what it is at.
+    #[test]
+    fn a_next_step_is_a_near_miss() {
+        use crate::diagnosis::testing::WORKER;
+        let mut next = Scene::message("m-2");
+        next.actor = Some("ship".into());
+        let done = version(Scene::entered(), "COMPLETED", 701).publish_as("default", WORKER, next);
+        let scene = version(done.completed().acked("m-1"), "RUNNING", 702).timeout();
+        assert_eq!(scene.answer(&CAUSE), "likely");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::callers::{Callers, Runs};
 use super::stacks::{self, Thread};
-use super::{Fact, Story};
+use super::{Fact, Story, workers};
 use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::framework::{LogEvent, is_database_library};
@@ -88,13 +88,29 @@ fn process_of(story: &Story<'_>, client: &str) -> Option<Fact<i32>> {
         .or_else(|| holder().map(|process| process.with(process.pid)))
 }
 
-/// The watched worker, or whoever has our message.
+/// Whoever has our message, or whom it hands it to; where that is not known the watched worker. Another of its processes waits
+/// for the row in a task of its own.
 pub(in crate::diagnosis) fn is_our_worker(story: &Story<'_>, pid: i32) -> bool {
-    story.is_watched(pid) == Some(true)
-        || story.deliveries().any(|passage| {
-            let peer = story.peer(passage.connection);
-            peer.is_some_and(|peer| peer.value == pid)
-        })
+    let takers = story
+        .deliveries()
+        .map(|passage| story.peer(passage.connection).map(|peer| peer.value));
+    let is_worker = |pid: &i32| {
+        story
+            .process(*pid)
+            .is_some_and(|process| workers::is_worker(&process))
+    };
+    let takers: Option<Vec<i32>> = takers.collect();
+    let takers = takers.filter(|takers| !takers.is_empty() && takers.iter().all(is_worker));
+    let parent = story.process(pid).map(|process| process.ppid);
+    match takers {
+        Some(takers) => takers.contains(&pid) || parent.is_some_and(|parent| takers.contains(&parent)),
+        None => {
+            let mut taken = story
+                .deliveries()
+                .filter_map(|passage| story.peer(passage.connection));
+            story.is_watched(pid) == Some(true) || taken.any(|peer| peer.value == pid)
+        }
+    }
 }
 
 /// Who holds it, in words: the head of the line.
