@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{WorkerLine, containers, control, holdups, results, stacks, workers};
+use crate::diagnosis::evidence::{
+    WorkerLine, containers, control, holding, holdups, results, stacks, workers,
+};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};
@@ -101,24 +103,6 @@ fn speaks_of_another(story: &Story<'_>, pid: Option<i32>, thread: Option<&str>) 
         let names_another = told.message_id().is_some_and(|id| !story.is_my_message(id));
         is_same && !told.line.carries_task_id && (told.line.entry || names_another)
     })
-}
-
-/// Fewer are held than were before and were handed out since: ours may be among those that were acknowledged.
-fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
-    let Some(passage) = story.deliveries().last() else {
-        return false;
-    };
-    let queue = story.queue();
-    let before = story
-        .infos(queue)
-        .take_while(|info| info.counted_ms < passage.at_ms);
-    let before = before.last().and_then(|info| info.unacked).unwrap_or(0);
-    let since = story.facts(|kind| match kind {
-        EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
-        _ => None,
-    });
-    let since = since.filter(|delivery| delivery.at_ms >= passage.at_ms).count() as u64;
-    held < before + since && !story.runs_what_nobody_holds()
 }
 
 /// The process that has the message: of those that had it the last.
@@ -307,7 +291,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
         .filter(|info| info.counted_ms > since && story.acknowledges_after_the_run())
         .and_then(|info| info.unacked.map(|count| (info.n, count)));
     // The thread may have gone on to another message.
-    let may_be_over = held.is_some_and(|(_, count)| may_be_acknowledged(story, count));
+    let may_be_over = held.is_some_and(|(_, count)| holding::may_be_acknowledged(story, count));
     same_thread = same_thread && !speaks_of_another(story, pid, thread.as_deref()) && !may_be_over;
     if pid.is_some_and(|pid| is_out_of_sight(story, pid)) {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);

@@ -308,6 +308,19 @@ mod tests {
             .depth("default", 0, 1)
     }
 
+    /// Two handlers of one logger, whose format has no milliseconds.
+    #[test]
+    fn a_line_that_is_written_twice_is_one_task() {
+        let received = "[PID 101] [Thread-5] [dramatiq.worker.WorkerThread] [DEBUG] Received message slow() with id 'other-0'.";
+        let running = |scene: Scene| {
+            let story = crate::diagnosis::Story::new(&scene.timeline);
+            workers::running_others(&story).len()
+        };
+        let once = behind(&[]).line(received);
+        assert_eq!(running(once.clone()), 1);
+        assert_eq!(running(once.line(received)), 1);
+    }
+
     const AT_WORK: &[(&str, &str)] = &[
         ("crunch", "/app/core.py"),
         ("__call__", "/v/site-packages/dramatiq/actor.py"),

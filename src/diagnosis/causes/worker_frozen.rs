@@ -1,7 +1,7 @@
 //! The worker process is stopped.
 
 use crate::diagnosis::evidence::{
-    Fact, Transfer, broker, connections, containers, control, retries, stacks, workers,
+    Fact, Transfer, broker, connections, containers, control, holding, retries, stacks, workers,
 };
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
@@ -30,6 +30,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    holding::unless_done_with(story, find(story))
+}
+
+fn find(story: &Story<'_>) -> Answer {
     let paused = |container: Fact<&Container>| container.state == "paused";
     if !story.sees(Source::Process) && !story.containers().any(paused) {
         return Answer::cannot_tell(&[Source::Process]);
@@ -345,6 +349,21 @@ mod tests {
             .peer(WORKER, 101)
             .process(101, 100, "python dramatiq app", |process| process.state = state)
             .silence()
+    }
+
+    /// Two were handed out, and one is held: it need not be ours, which a quiet worker may have run.
+    #[test]
+    fn one_that_may_be_done_with_is_a_near_miss() {
+        let stopped = |held: u64| {
+            let scene = Scene::quiet(|scene| scene.totals("default", 0, 0, serde_json::json!({})));
+            let scene = scene
+                .deliver_as("other-2", WORKER, false)
+                .process(101, 100, "python dramatiq app", |process| process.state = 'T')
+                .totals("default", 0, held, serde_json::json!({}));
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(stopped(2), "certain");
+        assert_eq!(stopped(1), "likely");
     }
 
     /// Afterwards: those who consume are stopped, and their master is not.

@@ -1,7 +1,7 @@
 //! Nobody reads the worker's log pipe, and it is full.
 
 use crate::diagnosis::evidence::stacks::Thread;
-use crate::diagnosis::evidence::{broker, workers};
+use crate::diagnosis::evidence::{broker, holding, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text::counted;
 use crate::timeline::EventKind;
@@ -47,6 +47,10 @@ fn stands_in_write(story: &Story<'_>, pid: i32) -> Option<u32> {
 }
 
 fn check(story: &Story<'_>) -> Answer {
+    holding::unless_done_with(story, find(story))
+}
+
+fn find(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }

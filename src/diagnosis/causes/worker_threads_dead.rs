@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnosis::evidence::{WorkerLine, broker, threads, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, holding, threads, workers};
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -21,6 +21,10 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
+    holding::unless_done_with(story, find(story))
+}
+
+fn find(story: &Story<'_>) -> Answer {
     if !story.closed() || is_stopping(story) {
         return Answer::NotApplicable;
     }

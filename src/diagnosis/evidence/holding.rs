@@ -1,6 +1,7 @@
 //! Whether a queue still holds what was put on it: only a look after that event says so.
 
 use super::{Depth, Fact, Info, Story, Transfer};
+use crate::diagnosis::{Answer, Certainty};
 use crate::timeline::{Event, EventKind, Source};
 
 /// What the looks at a queue since a moment show.
@@ -107,6 +108,46 @@ pub(in crate::diagnosis) fn came_back(story: &Story<'_>) -> Option<u32> {
     let after = story.depths(queue).last()?;
     let is_later = after.at_ms > passage.at_ms && story.sees_all(Source::Firehose);
     (is_later && after.ready > others).then_some(after.n)
+}
+
+/// Fewer are held than were before and were handed out since: ours may be among those that were acknowledged.
+pub(in crate::diagnosis) fn may_be_acknowledged(story: &Story<'_>, held: u64) -> bool {
+    let Some(passage) = story.deliveries().last() else {
+        return false;
+    };
+    let queue = story.queue();
+    let before = story
+        .infos(queue)
+        .take_while(|info| info.counted_ms < passage.at_ms);
+    let before = before.last().and_then(|info| info.unacked).unwrap_or(0);
+    let since = story.facts(|kind| match kind {
+        EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
+        _ => None,
+    });
+    let since = since.filter(|delivery| delivery.at_ms >= passage.at_ms).count() as u64;
+    held < before + since && !story.runs_what_nobody_holds()
+}
+
+/// A count since the message was handed out leaves it open whether it is among those that are held, and nothing else says so.
+pub(in crate::diagnosis) fn may_be_done_with(story: &Story<'_>) -> bool {
+    let Some(passage) = story.deliveries().last() else {
+        return false;
+    };
+    let last = story.infos(story.queue()).last();
+    let held = last
+        .filter(|info| info.counted_ms > passage.at_ms && story.acknowledges_after_the_run())
+        .and_then(|info| info.unacked);
+    held.is_some_and(|held| may_be_acknowledged(story, held)) && !story.is_held(passage)
+}
+
+/// What keeps a worker from what it holds need not keep it from this message.
+pub(in crate::diagnosis) fn unless_done_with(story: &Story<'_>, answer: Answer) -> Answer {
+    match may_be_done_with(story) {
+        true => answer
+            .at_most(Certainty::Likely)
+            .followed_by("; by the broker's count it may have done with this message before"),
+        false => answer,
+    }
 }
 
 /// Counts of the task's queue from when its message was put on it: who consumed it before then has no part in what

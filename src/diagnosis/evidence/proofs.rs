@@ -140,9 +140,15 @@ impl Story<'_> {
             let told = self.lines().last().map_or(f64::MIN, |told| told.at_ms);
             self.post_mortem() || info.counted_ms > told
         });
-        let empty = is_empty.and_then(|_| self.empty_queue());
+        let last = self.depths(self.queue()).last();
+        // What is acknowledged as it begins is held by nobody while it runs: another worker may run it.
+        let would_be_held =
+            self.acknowledges_after_the_run() || last.is_some_and(|depth| depth.consumers <= 1);
+        let empty = is_empty
+            .filter(|_| would_be_held)
+            .and_then(|_| self.empty_queue());
         // Where nobody consumes nobody holds one.
-        let last = self.depths(self.queue()).last().filter(|_| self.post_mortem());
+        let last = last.filter(|_| self.post_mortem());
         let untouched = last.filter(|depth| depth.exists && depth.ready == 0 && depth.consumers == 0);
         let empty = empty.or(untouched.map(|depth| depth.n));
         let is_told = !self.post_mortem() || self.would_tell_of_a_later_run();
@@ -182,7 +188,7 @@ impl Story<'_> {
         let absent = self
             .rows()
             .iter()
-            .find(|row| !row.present && row.at_ms > published.at_ms);
+            .find(|row| !row.present && row.asked_at_ms.unwrap_or(row.at_ms) > published.at_ms);
         match absent {
             Some(absent) => proved([published.n, absent.n]),
             None => State::Assumed,

@@ -18,7 +18,7 @@ impl<'a> Story<'a> {
         self.published()?;
         let came_back = self.publishes.iter().any(|passage| passage.message.is_retry())
             || self.deliveries().any(|passage| passage.redelivered)
-            || self.dead_letters_grew();
+            || broker::dead_letters_rose(self);
         let says_otherwise = |told: &WorkerLine<'_>| {
             let mark = told.mark;
             mark.is_some_and(|mark| {
@@ -131,5 +131,36 @@ impl<'a> Story<'a> {
     fn own_words(&self) -> Vec<(f64, u32)> {
         let entries = self.entries.iter().map(|told| (told.at_ms, told.n));
         entries.chain(self.own_lines()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnosis::Outcome;
+    use crate::diagnosis::testing::{Scene, WORKER};
+
+    /// What a logger at WARNING says nothing of: an exception that the actor declares. Another message passed as well.
+    #[test]
+    fn a_dead_letter_more_is_no_success() {
+        let ended = |dead: u64| {
+            let none = serde_json::json!({});
+            let scene = Scene::quiet(|scene| {
+                scene
+                    .totals("default", 0, 0, serde_json::json!({}))
+                    .depth("default.XQ", 0, 0)
+            });
+            let scene = scene
+                .without_a_database()
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .publish_as("default", WORKER, Scene::message("x-9"))
+                .deliver_as("x-9", WORKER, false)
+                .totals("default", 0, 0, none)
+                .depth("default.XQ", dead, 0);
+            scene.silence().verdict().outcome
+        };
+        assert_eq!(ended(0), Outcome::Succeeded);
+        for dead in [1, 2] {
+            assert_ne!(ended(dead), Outcome::Succeeded);
+        }
     }
 }

@@ -327,8 +327,9 @@ impl<'a> Story<'a> {
         // A copy for a retry is on its way, or was given back: what was acknowledged is not all there is.
         if let Some(back) = holding::came_back(self) {
             let at_ms = self.timeline.event(back)?.at_ms;
-            let text = format!("ready on `{}` again: it was given back", passage.queue);
-            return self.place(text, Some(at_ms), Some(false));
+            let text = format!("ready on `{}` again, as it seems", passage.queue);
+            // What comes there from another queue, when its time is over, was not seen to be sent.
+            return self.place(text, Some(at_ms), None);
         }
         if let Some(copy) = self.sent_on_for_a_retry() {
             let text = format!("sent on to `{}` for a retry", copy.queue);
@@ -498,8 +499,26 @@ mod tests {
         );
         assert_eq!(
             now(&taken(1)),
-            told("ready on `celery` again: it was given back", Some(false))
+            told("ready on `celery` again, as it seems", None),
+            "it may be another one, which came from a queue where it had waited"
         );
+    }
+
+    /// It runs where it was begun, and nobody holds it: another worker may be at work on one that was sent again.
+    #[test]
+    fn an_empty_queue_leaves_room_for_another_run() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        use crate::diagnosis::premises::{Premise, State};
+        let is_proved = |consumers: u64| {
+            let scene = CeleryScene::received()
+                .and(|scene| scene.depth("celery", 0, consumers))
+                .unacked_of(0, 0)
+                .silence();
+            let story = crate::diagnosis::Story::new(&scene.timeline);
+            matches!(story.state(&Premise::OnlyMessage), State::Proved(_))
+        };
+        assert!(is_proved(1));
+        assert!(!is_proved(2));
     }
 
     /// The copy of a retry that nobody has taken is where the task is now.

@@ -312,7 +312,11 @@ pub(in crate::diagnosis) fn running_before<'a>(story: &Story<'a>, n: u32) -> Vec
     };
     let mut running: Vec<(&str, Fact<&str>)> = Vec::new();
     for told in story.worker_lines().iter().filter(|told| told.n < n) {
-        let mut begins = |id, actor| running.push((id, Fact::new(told.n, told.at_ms, actor)));
+        // One that was handed out again, or whose line was written twice, is one.
+        let mut begins = |id, actor| {
+            running.retain(|(other, _)| *other != id);
+            running.push((id, Fact::new(told.n, told.at_ms, actor)));
+        };
         match told.mark {
             Some(LogEvent::Received { id, actor }) if !story.is_my_message(id) => begins(id, actor),
             // Where no line says when it begins, it does so in its turn.
