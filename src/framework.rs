@@ -27,7 +27,7 @@ pub use codec::{
 pub use control::{
     ControlShape, Heartbeat, HeldTask, Inquiry, Inspection, NONE_HEARD_YET, Question, ReplyTo, TimeLimits,
 };
-pub use ids::{WantedId, contains_token, is_same_id, names_another_of_its_series, spellings};
+pub use ids::{WantedId, contains_id, contains_token, is_same_id, names_another_of_its_series, spellings};
 pub use log::{LineMeaning, LineSubject, LogReader, LogShape, Verbosity};
 pub use log_event::{Handling, LogEvent, WorkerLife};
 pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};

@@ -62,6 +62,24 @@ pub fn names_another_of_its_series(text: &str, id: &str) -> bool {
 
 /// Whether `word` stands in `text` with no letter, digit or underscore touching it.
 pub fn contains_token(text: &str, word: &str) -> bool {
+    stands_in(text, word, |_| false)
+}
+
+/// The same of an id: `ORD-1001-B` is another than `ORD-1001`. What hangs on a UUID is about that.
+pub fn contains_id(text: &str, id: &str) -> bool {
+    let is_uuid = uuid::Uuid::try_parse(id).is_ok();
+    stands_in(text, id, |rest| !is_uuid && goes_on(rest))
+}
+
+/// An id goes on here with one short part more: `-2`, `-B`, `-v3`.
+fn goes_on(rest: &str) -> bool {
+    const SHORT: usize = 3;
+    let part = rest.strip_prefix('-').unwrap_or_default();
+    let length = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_');
+    (1..=SHORT).contains(&length.count())
+}
+
+fn stands_in(text: &str, word: &str, goes_on: impl Fn(&str) -> bool) -> bool {
     if word.is_empty() {
         return false;
     }
@@ -72,7 +90,7 @@ pub fn contains_token(text: &str, word: &str) -> bool {
         let end = start + word.len();
         let before = text[..start].chars().next_back().is_none_or(|c| !part(c));
         let after = text[end..].chars().next().is_none_or(|c| !part(c));
-        if before && after {
+        if before && after && !goes_on(&text[end..]) {
             return true;
         }
         from = start + text[start..].chars().next().map_or(1, char::len_utf8);
@@ -82,7 +100,25 @@ pub fn contains_token(text: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::names_another_of_its_series;
+    use super::{contains_id, contains_token, names_another_of_its_series};
+
+    #[test]
+    fn a_longer_id_is_another() {
+        for another in ["ORD-1001-B failed", "sent ORD-1001-2", "ORD-10012", "ORD-1001-v3"] {
+            assert!(!contains_id(another, "ORD-1001"), "{another}");
+        }
+        for ours in [
+            "ORD-1001 failed",
+            "ORD-1001: no stock",
+            "wrote ORD-1001-label.pdf",
+            "ORD-1001-B belongs to ORD-1001",
+        ] {
+            assert!(contains_id(ours, "ORD-1001"), "{ours}");
+        }
+        let uuid = "6f1e2c3a-0d4b-4c5d-8e6f-7a8b9c0d1e2f";
+        assert!(contains_id(&format!("{uuid}-1"), uuid));
+        assert!(contains_token("ORD-1001-B", "ORD-1001"));
+    }
 
     #[test]
     fn ids_of_one_series_begin_alike() {

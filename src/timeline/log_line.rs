@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::framework::{ArgumentValues, Framework, LineSubject, LogEvent, contains_token, spellings};
+use crate::framework::{ArgumentValues, Framework, LineSubject, LogEvent, contains_id, spellings};
 
 /// One line of a log, its traceback folded in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -56,15 +56,15 @@ impl LogLine {
     pub fn learn_task_id(&mut self, task_id: &str, nouns: &[String]) {
         let found = self.raw.0.iter().any(|text| {
             if task_id.len() >= 6 {
-                return spellings(task_id).iter().any(|id| contains_token(text, id));
+                return spellings(task_id).iter().any(|id| contains_id(text, id));
             }
             text.match_indices(task_id).any(|(at, _)| {
                 let before = text[..at].trim_end_matches(|c: char| " =:#'\"(".contains(c));
                 let rest = &text[at + task_id.len()..];
-                // `7.5` is no 7.
+                // `7.5` is no 7, nor is `7-2`.
                 let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
                     || rest
-                        .strip_prefix('.')
+                        .strip_prefix(['.', '-'])
                         .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
                 before.len() < at && names_a_task(before, nouns) && !goes_on
             })
@@ -142,6 +142,7 @@ mod tests {
             "7 items left",
             "order 77",
             "task 7.5 s",
+            "task 7-2",
             "Task shop.tasks.fulfil[5c6a] succeeded in 7.02s: 7",
         ] {
             assert!(!carries(text, "7", &order), "{text}");
