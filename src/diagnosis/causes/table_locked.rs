@@ -75,8 +75,10 @@ fn check(story: &Story<'_>) -> Answer {
             // Until the end it may be one of the waits that every system has.
             let unanswered = |event: &Event| matches!(event.kind, EventKind::NotAnswered { .. });
             match story.closed() || story.timeline.events.iter().any(unanswered) {
-                // The task is in a worker's hands: what the API waits for now is not what it waits for.
-                _ if !is_worker(&ours) && story.reached(Stage::Delivered).is_some() => {
+                // The task is in a worker's hands, or was sent long ago: what the API waits for now is not what it waits for.
+                _ if !is_worker(&ours)
+                    && (story.post_mortem() || story.reached(Stage::Delivered).is_some()) =>
+                {
                     Answer::possible(text, [n, ours.n])
                 }
                 // Another of the worker's threads may be the one that waits.
@@ -308,5 +310,18 @@ mod tests {
         };
         assert_eq!(told("Received message act('task_1') with id 'm-1'."), "certain");
         assert_eq!(told("Running worker thread..."), "likely");
+    }
+
+    /// Afterwards the API waits with requests of its own, whatever became of the task.
+    #[test]
+    fn afterwards_what_the_api_waits_for_is_not_what_the_task_stands_in() {
+        let waiting = |scene: Scene| {
+            let scene = waits(scene, true, "127.0.0.1:50050", &[]).api_process(&[]);
+            scene.peer("127.0.0.1:50050 -> database", 50)
+        };
+        let looked = waiting(Scene::new().given()).end(crate::timeline::Ended::Looked);
+        assert_eq!(looked.answer(&CAUSE), "possible");
+        let asked = waiting(Scene::new().submitting()).no_answer(NoAnswer::Timeout);
+        assert_eq!(asked.silence().answer(&CAUSE), "certain");
     }
 }
