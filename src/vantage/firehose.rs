@@ -142,7 +142,7 @@ pub fn event(framework: &Framework, traced: &TraceEvent<'_>, show_args: bool) ->
             exchange: exchange.to_string(),
             routing_key: routing_key.to_string(),
             // A delaying exchange leads nowhere before the message's time comes.
-            routed: (!exchange.is_empty() && !(queues.is_empty() && is_held_back))
+            routed: (!(exchange.is_empty() || queues.is_empty() && is_held_back))
                 .then(|| queues.iter().map(ToString::to_string).collect()),
             connection,
             user: (!traced.user.is_empty()).then(|| traced.user.to_string()),

@@ -34,10 +34,10 @@ impl Story<'_> {
                 Some(LogEvent::Pushed { id, delay: true }) => {
                     aside.insert((told.thread(), id.as_str()));
                 }
-                Some(LogEvent::Acknowledging { id }) if told.line.logger.is_none() => {
-                    if aside.remove(&(told.thread(), id.as_str())) {
-                        told.mark = None;
-                    }
+                Some(LogEvent::Acknowledging { id })
+                    if told.line.logger.is_none() && aside.remove(&(told.thread(), id.as_str())) =>
+                {
+                    told.mark = None;
                 }
                 _ => {}
             }
