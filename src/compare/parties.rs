@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::difference::Side;
 use crate::diagnosis::Story;
 use crate::timeline::EventKind;
-use crate::timeline::environment::{Code, Environment, Found};
+use crate::timeline::environment::{Code, Found};
 
 /// The parties of a run, each with its processes, the representative first.
 pub(super) fn parties(story: &Story<'_>) -> [(Side, Vec<i32>); 2] {
@@ -90,21 +90,22 @@ fn worker(story: &Story<'_>) -> Vec<i32> {
         process.is_none_or(|process| !story.is_another_services(&process))
     });
     watched.extend(started(story, "worker"));
+    let runs_a_worker = |pid: &i32| {
+        story.environment(*pid).is_some_and(|environment| {
+            let mut words = environment.command.iter().take(3);
+            words.any(|word| story.framework().worker.is_named_in(word))
+        })
+    };
     // The pids in a container's log count from 1, and are other processes here.
-    watched.extend(found(story, &[Found::LogLine]).into_iter().filter(|pid| {
-        let is_worker = |environment: &Environment| {
-            environment
-                .command
-                .iter()
-                .take(3)
-                .any(|word| story.framework().worker.is_named_in(word))
-        };
-        takers.contains(pid)
-            || configured.contains(pid)
-            || story
-                .environment(*pid)
-                .is_some_and(|environment| is_worker(environment.value))
-    }));
+    watched.extend(
+        found(story, &[Found::LogLine])
+            .into_iter()
+            .filter(|pid| takers.contains(pid) || configured.contains(pid) || runs_a_worker(pid)),
+    );
+    // Whoever carries a worker's lines to the log has it open, too.
+    if watched.iter().any(runs_a_worker) {
+        watched.retain(|pid| runs_a_worker(pid) || takers.contains(pid));
+    }
     let consumers = peers(
         story
             .consumers()

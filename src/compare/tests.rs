@@ -468,6 +468,30 @@ fn another_checkout_of_the_same_package_is_not_the_worker() {
     assert_eq!(run("/srv/ferry"), 1);
 }
 
+/// Whoever carries a worker's lines to a common log has that open, and is given nothing else.
+#[test]
+fn what_writes_the_log_for_a_worker_is_none() {
+    let mut carrier = process(90, Found::WorkerLog);
+    carrier.command = vec!["/v/bin/python".into(), "mux.py".into(), "shop.log".into()];
+    let mut worker = process(101, Found::LogLine);
+    worker.command = vec!["/v/bin/python3".into(), "/v/bin/dramatiq".into(), "app.x".into()];
+    let mut api = process(50, Found::ApiPort);
+    for environment in [&mut worker, &mut api] {
+        set(environment, "SHOP_DB", "here");
+    }
+    let scene = [carrier, api, worker]
+        .into_iter()
+        .fold(Scene::entered().api_process(&[]), |scene, environment| {
+            scene.see(Source::Process, EventKind::Environment(Box::new(environment)))
+        });
+    let scene = scene.end(Ended::Silence);
+    let verdict = diagnose(&scene.timeline);
+    assert_eq!(
+        differences(&crate::diagnosis::Story::new(&scene.timeline), &verdict),
+        []
+    );
+}
+
 /// Of what workers said of themselves the settings that are kept are compared, and nothing that one was not asked.
 #[test]
 fn what_workers_said_of_themselves() {

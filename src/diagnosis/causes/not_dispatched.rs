@@ -271,6 +271,63 @@ mod tests {
         assert_eq!(here(audit("default").line(ran)).answer(&CAUSE), "likely");
     }
 
+    /// The first step of a pipeline names ours as the next: it is sent when that one is done.
+    #[test]
+    fn what_follows_on_another_actor_is_to_be_sent_yet() {
+        let sent = |next: &str| {
+            let mut first = Scene::message("m-9");
+            first.actor = Some("enlarge".into());
+            first.follow_up = Some(crate::framework::FollowUp {
+                actor: next.into(),
+                ..Default::default()
+            });
+            let scene = Scene::accepted().setup(|setup| setup.actor = Some("act".into()));
+            scene.row("PENDING").publish_as("print", API, first).silence()
+        };
+        assert_eq!(sent("act").answer(&CAUSE), "ruled out");
+        assert!(
+            !sent("act").cause().ends_with("published"),
+            "{}",
+            sent("act").cause()
+        );
+        assert_eq!(sent("mail").answer(&CAUSE), "possible");
+    }
+
+    /// The worker runs it: what that actor says of the task is no run of ours.
+    #[test]
+    fn another_actor_speaks_of_the_task() {
+        let run = |wanted: &str, post_mortem: bool| {
+            let mut other = Scene::message("m-9");
+            other.actor = Some("enlarge".into());
+            let scene = Scene::accepted()
+                .row("PENDING")
+                .setup(|setup| setup.actor = Some(wanted.into()));
+            let scene = match post_mortem {
+                true => Scene::new()
+                    .given()
+                    .row("PENDING")
+                    .setup(|setup| setup.actor = Some(wanted.into())),
+                false => scene.publish_as("print", API, other),
+            };
+            let scene = scene
+                .debug(
+                    "dramatiq.worker.WorkerThread",
+                    "Received message enlarge('task_1') with id 'm-9'.",
+                )
+                .debug("app.enlarge", "Received args=('task_1',) kwargs={}.")
+                .info("app", "enlarging task_1");
+            let verdict = match post_mortem {
+                true => scene.end(crate::timeline::Ended::Looked),
+                false => scene.silence(),
+            };
+            verdict.verdict().stage
+        };
+        for post_mortem in [true, false] {
+            assert!(run("act", post_mortem) < Some(Stage::Received), "{post_mortem}");
+        }
+        assert_eq!(run("enlarge", true), Some(Stage::Entered));
+    }
+
     /// Celery: the worker that took it on has that actor under that name, and acknowledges before the run.
     #[test]
     fn what_a_worker_knows_by_its_name_is_not_renamed() {

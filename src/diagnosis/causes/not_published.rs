@@ -31,9 +31,18 @@ fn check(story: &Story<'_>) -> Answer {
     let seconds = story.timeline.setup.silence_ms as f64 / 1000.0;
     let mut evidence: Vec<u32> = story.accepted().into_iter().collect();
     if story.sees_all(Source::Firehose) {
+        // One that names it may be about it, and for somebody else.
+        let wanted = story
+            .timeline
+            .setup
+            .actor
+            .as_ref()
+            .filter(|_| !story.stray_publishes().is_empty());
         let text = format!(
-            "no message with this task id reached vhost \"{}\" of {} within {seconds} s, so far",
-            story.timeline.setup.vhost, story.timeline.setup.broker
+            "no message {}with this task id reached vhost \"{}\" of {} within {seconds} s, so far",
+            wanted.map_or_else(String::new, |actor| format!("for `{actor}` ")),
+            story.timeline.setup.vhost,
+            story.timeline.setup.broker
         );
         return match broker::disguised(story) {
             Some(what) => {

@@ -134,12 +134,19 @@ fn on_that_queue(
         )
         .owned_by(Some(&[Owner::Diagnosis]))
         .may_have_begun(),
-        (None, Some(true)) => Answer::likely(
-            format!("{text}; that queue is consumed, and what becomes of it there is not watched"),
-            [passage.n],
-        )
-        .owned_by(Some(&[Owner::ApiCode, Owner::Diagnosis]))
-        .may_have_begun(),
+        (None, Some(true)) => {
+            let text = format!("{text}; that queue is consumed, and what becomes of it there is not watched");
+            // Both queues have their workers, and nothing says whose message it is: it may be a letter about the task.
+            let mut consumers = story.consumers().into_iter().flat_map(|listed| listed.value);
+            let both = consumers.any(|consumer| consumer.queue == story.queue());
+            let answer = match both && story.timeline.setup.actor.is_none() {
+                true => Answer::possible(text, [passage.n]),
+                false => Answer::likely(text, [passage.n]),
+            };
+            answer
+                .owned_by(Some(&[Owner::ApiCode, Owner::Diagnosis]))
+                .may_have_begun()
+        }
         _ => Answer::likely(text, [passage.n]),
     }
 }
@@ -233,6 +240,19 @@ mod tests {
             assert_ne!(consumed.answer(&CAUSE), "certain");
             assert_ne!(consumed.verdict().scenario, Some(Scenario::C));
         }
+    }
+
+    /// Workers consume both queues, and no actor is configured: it may be a letter about the task.
+    #[test]
+    fn a_message_for_another_services_worker() {
+        use crate::diagnosis::testing::{OTHER, WORKER};
+        let sent = |queues: &[(&str, &str, u64)]| {
+            let scene = Scene::accepted().row("PENDING").publish("mail").consumers(queues);
+            scene.setup(|setup| setup.actor = None).silence().answer(&CAUSE)
+        };
+        assert_eq!(sent(&[("default", WORKER, 4), ("mail", OTHER, 4)]), "possible");
+        assert_eq!(sent(&[("mail", OTHER, 4)]), "likely");
+        assert_eq!(sent(&[("default", WORKER, 4)]), "likely");
     }
 
     /// What is to expire there may come on as a dead letter.

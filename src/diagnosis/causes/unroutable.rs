@@ -35,10 +35,13 @@ fn led_nowhere(story: &Story<'_>) -> Option<Answer> {
                 "published to exchange `{exchange}` with routing key `{routing_key}`, which leads to no queue: the broker dropped the message"
             );
             let wanted = story.timeline.setup.actor.as_deref();
-            // Of another message with the same id (an audit, a mail) nothing is concluded at once.
-            match wanted.is_some() && first.message.actor.as_deref() == wanted {
-                true => Some(Answer::shown(text, [first.n]).lasting_if(true)),
-                false => story.closed().then(|| Answer::likely(text, [first.n])),
+            let sent = first.message.actor.as_deref();
+            // Of another message with the same id (an audit, a mail) nothing is concluded at once, and of what is no
+            // task's at all (an event) little.
+            match sent.is_some() && wanted.is_none_or(|wanted| sent == Some(wanted)) {
+                true if wanted.is_some() => Some(Answer::shown(text, [first.n]).lasting_if(true)),
+                true => story.closed().then(|| Answer::likely(text, [first.n])),
+                false => story.closed().then(|| Answer::possible(text, [first.n])),
             }
         }
         _ => None,
@@ -125,6 +128,26 @@ mod tests {
         // A key of its own leads to the queue as well.
         let ours = sent(&["audit", "default"]).depth("default", 1, 0).silence();
         assert!(ours.cause().ends_with(" no-consumer"), "{}", ours.summary());
+    }
+
+    /// An event that holds the task's id, and is no task's message.
+    #[test]
+    fn an_event_that_nobody_subscribes_to() {
+        let undecodable = crate::framework::Message {
+            carries_task_id: true,
+            undecodable: Some("16 bytes that are not JSON".into()),
+            ..Default::default()
+        };
+        let sent = EventKind::Publish {
+            exchange: "events".into(),
+            routing_key: String::new(),
+            routed: Some(Vec::new()),
+            connection: crate::diagnosis::testing::API.into(),
+            user: None,
+            message: undecodable,
+        };
+        let scene = Scene::accepted().row("PENDING").see(Source::Firehose, sent);
+        assert_eq!(scene.silence().answer(&CAUSE), "possible");
     }
 
     #[test]

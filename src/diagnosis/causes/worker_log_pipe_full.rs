@@ -26,24 +26,45 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
-/// A thread of the process, or of a child that writes to it, did not move while it logged.
-fn stands_in_write(story: &Story<'_>, pid: i32) -> Option<u32> {
+/// What the stacks of a process, or of a child that writes to it, say of its writing.
+enum Writes {
+    /// A thread did not move while it logged.
+    Stuck(u32),
+    Logs,
+    NoLog,
+    Unseen,
+}
+
+fn writes(story: &Story<'_>, pid: i32) -> Writes {
     let own = story.framework().stack.log_pipe;
     let is_child = |other: i32| story.process(other).is_some_and(|child| child.ppid == pid);
-    let logs = |thread: Thread<'_>| {
+    let logs = |thread: &Thread<'_>| {
         let mut frames = thread.frames().iter().take(4);
-        thread.is_still()
-            && frames.any(|frame| {
-                ["logging/__init__.py", "/warnings.py"]
-                    .iter()
-                    .any(|file| frame.file.ends_with(file))
-                    || own.fits(&frame.file, &frame.function)
-            })
+        frames.any(|frame| {
+            ["logging/__init__.py", "/warnings.py"]
+                .iter()
+                .any(|file| frame.file.ends_with(file))
+                || own.fits(&frame.file, &frame.function)
+        })
     };
-    let mut dumps = story.stacks().dumps().rev();
-    dumps
-        .find(|dump| (dump.pid == pid || is_child(dump.pid)) && dump.threads().any(logs))
-        .map(|dump| dump.n)
+    let dumps = story.stacks().dumps().rev();
+    let mut dumps = dumps
+        .filter(|dump| dump.pid == pid || is_child(dump.pid))
+        .peekable();
+    if dumps.peek().is_none() {
+        return Writes::Unseen;
+    }
+    let mut found = Writes::NoLog;
+    for dump in dumps {
+        let mut logging = dump.threads().filter(logs).peekable();
+        if logging.peek().is_some() {
+            found = Writes::Logs;
+        }
+        if logging.any(|thread| thread.is_still()) {
+            return Writes::Stuck(dump.n);
+        }
+    }
+    found
 }
 
 fn check(story: &Story<'_>) -> Answer {
@@ -102,13 +123,15 @@ fn find(story: &Story<'_>) -> Answer {
         let children = story.all_processes().filter(|child| child.ppid == process.pid);
         let mut evidence = vec![event.n];
         evidence.extend(children.map(|child| child.n));
-        return match stands_in_write(story, process.pid) {
+        return match writes(story, process.pid) {
             _ if wrote => Answer::possible(text, evidence),
-            Some(stack) => {
+            Writes::Stuck(stack) => {
                 evidence.push(stack);
                 Answer::shown(text, evidence)
             }
-            None => Answer::likely(text, evidence),
+            // What it logs goes elsewhere: the pipe may be to a program that the application has started.
+            Writes::NoLog if process.holds_log => Answer::possible(text, evidence),
+            Writes::NoLog | Writes::Logs | Writes::Unseen => Answer::likely(text, evidence),
         };
     }
     Answer::NotApplicable
@@ -134,7 +157,7 @@ fn at_boot(story: &Story<'_>) -> Answer {
     if story.worker_lines().iter().any(|told| !told.line.before) {
         return Answer::NotApplicable;
     }
-    let Some(stack) = stands_in_write(story, process.pid) else {
+    let Writes::Stuck(stack) = writes(story, process.pid) else {
         return Answer::NotApplicable;
     };
     let mut evidence = vec![process.n, stack];
@@ -178,6 +201,25 @@ mod tests {
     fn a_thread_stands_in_the_write() {
         assert_eq!(writing().silence().cause(), "certain worker-log-pipe-full");
         assert_eq!(waiting(101).silence().answer(&CAUSE), "likely");
+    }
+
+    /// The log is a file that it has open, and the pipe is to a program that the application has started.
+    #[test]
+    fn a_pipe_that_is_not_its_log() {
+        let feeds = |holds_log: bool, top: (&str, &str)| {
+            let scene = waiting(101).process(101, 100, "python dramatiq app", |process| {
+                process.pipe_write = Some(1);
+                process.holds_log = holds_log;
+            });
+            scene.stack(101, "Thread-4", &[top]).silence().answer(&CAUSE)
+        };
+        let soak = ("soak", "/app/lab.py");
+        assert_eq!(feeds(true, soak), "possible");
+        assert_eq!(feeds(false, soak), "likely");
+        assert_eq!(
+            feeds(true, ("emit", "/usr/lib/python3.11/logging/__init__.py")),
+            "certain"
+        );
     }
 
     #[test]

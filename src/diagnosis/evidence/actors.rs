@@ -106,13 +106,26 @@ impl<'a> Story<'a> {
         key: ThreadKey<'a>,
         active: &HashMap<ThreadKey<'a>, &'a str>,
     ) -> bool {
-        // Afterwards the log alone says which messages are the task's, and its id may have come again.
-        let is_known = key.1.is_some()
-            && key.2.is_some()
-            && !self.shared.contains(&key)
-            && !self.post_mortem()
-            && !self.message_ids.is_empty();
+        let is_known = key.1.is_some() && key.2.is_some() && !self.shared.contains(&key);
         let has = active.get(&key).filter(|_| is_known);
-        has.is_some_and(|id| !self.message_ids.contains(id))
+        has.is_some_and(|id| {
+            // Afterwards the log alone says which messages are the task's, and its id may have come again.
+            let ours_are_known = !self.post_mortem() && !self.message_ids.is_empty();
+            !self.message_ids.contains(id) && (ours_are_known || self.is_for_another_actor(id))
+        })
+    }
+
+    /// An actor is configured, and this message is for another one: it may hold the task's id as well.
+    fn is_for_another_actor(&self, id: &str) -> bool {
+        let Some(wanted) = self.timeline.setup.actor.as_deref() else {
+            return false;
+        };
+        let received = self.worker_lines.iter().filter_map(|told| match told.mark {
+            Some(LogEvent::Received { id: other, actor }) if other == id => Some(actor.as_str()),
+            _ => None,
+        });
+        let sent = self.stray_publishes.iter().filter(|stray| stray.id() == Some(id));
+        let mut actors = received.chain(sent.filter_map(|stray| stray.message.actor.as_deref()));
+        actors.any(|actor| function_of(actor) != function_of(wanted))
     }
 }

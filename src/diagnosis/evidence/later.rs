@@ -122,12 +122,24 @@ pub(in crate::diagnosis) fn sent_or_to_be_sent(story: &Story<'_>) -> Option<Answ
             [member.n],
         ));
     }
-    let before = *story.predecessors().first()?;
+    let before = story.predecessors().into_iter().map(|before| before.passage);
+    let before = before.chain(to_be_followed(story)).next()?;
     let text = format!(
         "it is to be sent after `{}`, whose message carries it",
-        before.name()
+        before.message.actor.as_deref().unwrap_or("a task")
     );
-    Some(Answer::ruled_out(text, [before.passage.n]))
+    Some(Answer::ruled_out(text, [before.n]))
+}
+
+/// The first step of a pipeline, which names the configured actor as the next one.
+fn to_be_followed<'a>(story: &Story<'a>) -> Option<Transfer<'a>> {
+    let wanted = story.timeline.setup.actor.as_deref()?;
+    let mut strays = story.stray_publishes().iter();
+    let next = |stray: &&Transfer<'_>| {
+        let follow_up = stray.message.follow_up.as_ref();
+        follow_up.is_some_and(|next| next.actor.as_str() == wanted)
+    };
+    strays.find(next).copied()
 }
 
 impl<'a> Story<'a> {
