@@ -1,8 +1,8 @@
 //! The actor completed and wrote no final status.
 
-use crate::diagnosis::evidence::{Fact, broker, logged_errors, row};
+use crate::diagnosis::evidence::{Fact, broker, logged_errors, row, stacks};
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, function_of};
 use crate::timeline::{Event, EventKind, Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -62,6 +62,27 @@ fn left_to_another(story: &Story<'_>) -> Option<Fact<String>> {
         let sent = story.sent_in_its_run()?;
         Some(sent.with(format!("sent a message to `{}` while it ran", sent.value)))
     })
+}
+
+/// The process that took it has a thread in a function that stands in the actor's own: it goes on behind its back.
+fn left_to_a_thread(story: &Story<'_>) -> Option<(u32, Fact<String>)> {
+    let actors = story.actors();
+    let locals: Vec<String> = actors
+        .iter()
+        .map(|actor| format!("{}.<locals>.", function_of(actor)))
+        .collect();
+    let taker = story
+        .deliveries()
+        .last()
+        .and_then(|passage| story.peer(passage.connection))?;
+    let shape = &story.framework().stack;
+    let mut threads = stacks::last_dump(story, taker.value);
+    let thread = threads.find(|thread| {
+        let mut frames = thread.frames().iter();
+        let is_local = |function: &str| locals.iter().any(|local| function.starts_with(local.as_str()));
+        frames.any(|frame| is_local(&frame.function)) && !thread.has(shape.worker_loop)
+    })?;
+    Some((taker.n, stacks::innermost_own(story, thread)?))
 }
 
 /// The API says that it is done, and the row that we see was never written to.
@@ -139,16 +160,24 @@ fn is_never_marked(story: &Story<'_>) -> bool {
     story.closed() && is_one && story.rolled_back_meanwhile().is_none()
 }
 
-/// A version that was seen, the first or the last, was still invisible when the actor had ended.
+/// A version that was seen, the first or the last, was still invisible when the actor had ended; where nothing tells of
+/// its end, the first one, which is not its own, when it had begun.
 fn came_after_its_end(story: &Story<'_>) -> Option<[u32; 2]> {
-    let over = story.attempt_over()?;
+    let is_running = |row: &Row| {
+        let status = row.status.as_ref();
+        status.is_some_and(|status| story.timeline.setup.running.contains(status))
+    };
     let first = story.rows().iter().find(|row| row.present).copied();
-    let mut commits = first
-        .into_iter()
-        .chain(story.last_row())
-        .flat_map(|row| story.commits_of(&row));
-    let later = commits.find(|commit| commit.invisible_at_ms.is_some_and(|at| at > over.at_ms))?;
-    Some([over.n, later.n])
+    let (told, versions): (_, Vec<Fact<&Row>>) = match story.attempt_over() {
+        Some(over) => (over, first.into_iter().chain(story.last_row()).collect()),
+        None => (
+            *story.lines().iter().find(|told| told.line.entry)?,
+            first.into_iter().filter(|row| !is_running(row)).collect(),
+        ),
+    };
+    let mut commits = versions.iter().flat_map(|row| story.commits_of(row));
+    let later = commits.find(|commit| commit.invisible_at_ms.is_some_and(|at| at > told.at_ms))?;
+    Some([told.n, later.n])
 }
 
 /// An aborted mark is a rolled-back update, or only a lock and nothing was written.
@@ -238,8 +267,16 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some([over, committed]) = came_after_its_end(story) {
         return Answer::possible(
-            "the actor is done; the version of its row that was seen was committed after that, and says nothing of what the actor wrote",
+            "the actor is done; the version of its row that was seen was committed after it had begun or ended, and says nothing of what it wrote",
             [over, committed, row.n],
+        );
+    }
+    if let Some((took, stands)) = left_to_a_thread(story) {
+        return Answer::possible(
+            format!(
+                "the actor is done and did not write the final status; a thread that it started stands in {stands}, and may be meant to"
+            ),
+            [took, stands.n, row.n],
         );
     }
     let mut text = words(story, &row, written.is_some());
@@ -302,6 +339,50 @@ mod tests {
             .acked("m-1")
             .row_with("PENDING", state)
             .silence()
+    }
+
+    /// It returns and leaves a thread behind, which writes the row when it is done.
+    #[test]
+    fn a_thread_that_the_actor_started_goes_on() {
+        use crate::diagnosis::testing::WORKER;
+        let left = |function: &str| {
+            let scene = Scene::entered().peer(WORKER, 101).completed().acked("m-1");
+            let scene = scene.row_with("PENDING", Xmax::None);
+            let stack = [
+                (function, "/app/tasks.py"),
+                ("Thread.run", "/usr/lib/python3.11/threading.py"),
+            ];
+            scene
+                .stack(101, "Thread-16 (later)", &stack)
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(left("act.<locals>.later"), "possible");
+        // One of the application's own, which was there before.
+        assert_eq!(left("refresh_rates"), "likely");
+    }
+
+    /// A quiet worker: its entry line came before the version that was seen.
+    #[test]
+    fn a_version_from_after_its_entry_says_nothing_of_it() {
+        use crate::diagnosis::testing::WORKER;
+        let seen = |status: &str| {
+            Scene::accepted()
+                .no_row()
+                .publish("default")
+                .deliver(WORKER)
+                .at(200.0)
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .totals("default", 0, 0, serde_json::json!({}))
+                .at(1_700.0)
+                .committed(1_650.0, 1_690.0)
+                .row(status)
+                .totals("default", 0, 0, serde_json::json!({}))
+                .silence()
+        };
+        assert_eq!(seen("PENDING").answer(&CAUSE), "possible");
+        // That one is its own.
+        assert_eq!(seen("RUNNING").answer(&CAUSE), "likely");
     }
 
     /// What the actor did to the row is not in a version that came after it.

@@ -70,6 +70,16 @@ fn check(story: &Story<'_>) -> Answer {
         row.status.as_deref().unwrap_or("NULL"),
         row.xmax.unwrap_or(0)
     );
+    if let Some(look) = story.seen_locking_for_another(row.xmax) {
+        let query = look.holder.as_ref().and_then(|holder| holder.query.as_deref());
+        let query = query.map_or_else(String::new, |query| format!(": `{}`", text::excerpt(query)));
+        return Answer::possible(
+            format!(
+                "{text}; while it was open it held a lock and wrote nothing, and no known process had it{query}"
+            ),
+            [look.n, row.n],
+        );
+    }
     // A lock by a rolled-back transaction leaves exactly the same: SELECT FOR UPDATE, or an INSERT
     // into a referencing table, whose rollback does not keep the application from logging success.
     let answer = match (said, story.referencing_tables()) {
@@ -168,6 +178,40 @@ mod tests {
             over(Xmax::UpdateAborted).silence().cause(),
             "certain row-rolled-back"
         );
+    }
+
+    /// A person's console locked the row and took its hands off; a worker's own transaction may lock it first.
+    #[test]
+    fn a_lock_of_somebody_elses_leaves_the_same() {
+        let seen = |writes: bool, client: &str| {
+            let row = serde_json::json!({"present": true, "status": "PENDING", "xmin": 700, "xmax": 800,
+                "xmax_state": "in-progress", "holder_writes": writes,
+                "holder": {"pid": 77, "client": client, "query": "select * from orders for update"}});
+            let row = serde_json::from_value(row).expect("a row");
+            let scene = Scene::entered()
+                .row_with("PENDING", Xmax::None)
+                .see(Source::Database, crate::timeline::EventKind::Row(row))
+                .process(101, 100, "python dramatiq app", |process| {
+                    process.sockets = vec!["10.0.0.1:4000 -> 10.0.0.2:5432".into()];
+                });
+            let mut scene = scene.completed().acked("m-1").row_with("PENDING", Xmax::Aborted);
+            for event in &mut scene.timeline.events {
+                if let crate::timeline::EventKind::Row(row) = &mut event.kind {
+                    row.xmax = row.xmax.filter(|xmax| *xmax != 0).map(|_| 800);
+                }
+            }
+            scene.silence()
+        };
+        let locked = seen(false, "10.0.0.9:4000");
+        assert_eq!(locked.answer(&CAUSE), "possible");
+        let summary = locked
+            .verdict()
+            .cause
+            .map(|cause| cause.summary)
+            .unwrap_or_default();
+        assert!(summary.contains("held a lock and wrote nothing"), "{summary}");
+        assert_eq!(seen(false, "10.0.0.1:4000").answer(&CAUSE), "likely");
+        assert_eq!(seen(true, "10.0.0.9:4000").answer(&CAUSE), "likely");
     }
 
     /// Another program's session may have touched the row, and the task stands somewhere else.

@@ -68,7 +68,7 @@ impl<'a> Story<'a> {
         last.into_values()
     }
 
-    fn looks_at_processes(&self) -> impl DoubleEndedIterator<Item = Fact<&'a Process>> {
+    pub(super) fn looks_at_processes(&self) -> impl DoubleEndedIterator<Item = Fact<&'a Process>> {
         self.facts(|kind| match kind {
             EventKind::Process(process) => Some(process),
             _ => None,

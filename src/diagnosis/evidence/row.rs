@@ -5,7 +5,7 @@ use super::{Fact, Story, broker};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
-use crate::timeline::{EventKind, Row, Source, Xmax};
+use crate::timeline::{EventKind, Process, Row, Source, Xmax};
 
 /// The row is looked at often enough for its header to show a transaction's id within so long.
 const UNSEEN_MARK_MS: f64 = 300.0;
@@ -283,6 +283,27 @@ impl<'a> Story<'a> {
             .iter()
             .find(|row| row.xmax.is_some() && row.xmax == xmax && row.holder_writes == Some(true))
             .map(|row| row.n)
+    }
+
+    /// Each look that found this transaction open saw it hold a lock and write nothing, and by its connection it is none of
+    /// the processes that are known. The last of them.
+    pub fn seen_locking_for_another(&self, xmax: Option<u32>) -> Option<Fact<&'a Row>> {
+        let looks = self
+            .rows
+            .iter()
+            .filter(|row| row.xmax.is_some() && row.xmax == xmax);
+        let mut open = looks.filter(|row| row.holder_writes.is_some());
+        let last = open.clone().next_back()?;
+        let client = last.holder.as_ref()?.client.as_deref()?;
+        let is_its = |process: &Process| {
+            let mut own = process
+                .sockets
+                .iter()
+                .filter_map(|socket| socket.split_once(" -> "));
+            own.any(|(own, _)| own == client)
+        };
+        let is_known = self.looks_at_processes().any(|process| is_its(&process));
+        (open.all(|row| row.holder_writes == Some(false)) && !is_known).then_some(*last)
     }
 
     /// Tables whose rows reference the task's table: their inserts lock its rows.
