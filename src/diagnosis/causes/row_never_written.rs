@@ -65,7 +65,7 @@ fn left_to_another(story: &Story<'_>) -> Option<Fact<String>> {
 }
 
 /// The process that took it has a thread in a function that stands in the actor's own: it goes on behind its back.
-fn left_to_a_thread(story: &Story<'_>) -> Option<(u32, Fact<String>)> {
+fn left_to_a_thread(story: &Story<'_>) -> Option<Fact<String>> {
     let actors = story.actors();
     let locals: Vec<String> = actors
         .iter()
@@ -82,7 +82,7 @@ fn left_to_a_thread(story: &Story<'_>) -> Option<(u32, Fact<String>)> {
         let is_local = |function: &str| locals.iter().any(|local| function.starts_with(local.as_str()));
         frames.any(|frame| is_local(&frame.function)) && !thread.has(shape.worker_loop)
     })?;
-    Some((taker.n, stacks::innermost_own(story, thread)?))
+    stacks::innermost_own(story, thread)
 }
 
 /// The API says that it is done, and the row that we see was never written to.
@@ -204,6 +204,28 @@ fn below_an_aborted_mark(story: &Story<'_>, row: Fact<&Row>) -> Answer {
     }
 }
 
+/// It may be written by another message, by a thread, or elsewhere; or what it wrote is not to be seen.
+fn in_another_way(story: &Story<'_>, row: Fact<&Row>, written: bool) -> Option<Answer> {
+    let is_done = story.attempt_over().is_some() || broker::drained(story).is_some();
+    if let Some(Fact { n, value: what, .. }) = left_to_another(story).filter(|_| is_done) {
+        let text =
+            format!("the actor is done and did not write the final status; it {what}, which may be meant to");
+        return Some(Answer::possible(text, [n, row.n]));
+    }
+    if let Some(answer) = done_elsewhere(story, row, written) {
+        return Some(answer);
+    }
+    if let Some([over, committed]) = came_after_its_end(story) {
+        let text = "the actor is done; the version of its row that was seen was committed after it had begun or ended, and says nothing of what it wrote";
+        return Some(Answer::possible(text, [over, committed, row.n]));
+    }
+    let stands = left_to_a_thread(story)?;
+    let text = format!(
+        "the actor is done and did not write the final status; a thread that it started stands in {stands}, and may be meant to"
+    );
+    Some(Answer::possible(text, [stands.n, row.n]))
+}
+
 fn check(story: &Story<'_>) -> Answer {
     let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
@@ -255,29 +277,8 @@ fn check(story: &Story<'_>) -> Answer {
             [row.n],
         );
     }
-    let is_done = story.attempt_over().is_some() || broker::drained(story).is_some();
-    if let Some(Fact { n, value: what, .. }) = left_to_another(story).filter(|_| is_done) {
-        return Answer::possible(
-            format!("the actor is done and did not write the final status; it {what}, which may be meant to"),
-            [n, row.n],
-        );
-    }
-    if let Some(answer) = done_elsewhere(story, row, written.is_some()) {
+    if let Some(answer) = in_another_way(story, row, written.is_some()) {
         return answer;
-    }
-    if let Some([over, committed]) = came_after_its_end(story) {
-        return Answer::possible(
-            "the actor is done; the version of its row that was seen was committed after it had begun or ended, and says nothing of what it wrote",
-            [over, committed, row.n],
-        );
-    }
-    if let Some((took, stands)) = left_to_a_thread(story) {
-        return Answer::possible(
-            format!(
-                "the actor is done and did not write the final status; a thread that it started stands in {stands}, and may be meant to"
-            ),
-            [took, stands.n, row.n],
-        );
     }
     let mut text = words(story, &row, written.is_some());
     if story.line(|mark| matches!(mark, LogEvent::TimeLimit)).is_some() {

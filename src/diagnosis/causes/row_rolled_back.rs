@@ -1,11 +1,10 @@
 //! The actor's update of the row was rolled back.
 
-use crate::diagnosis::evidence::{control, logged_errors, stacks};
+use crate::diagnosis::evidence::{Fact, control, logged_errors, stacks};
 use crate::diagnosis::{Answer, Cause, Certainty, Claim, Owner, Stage, Story};
 use crate::framework::contains_token;
 use crate::text;
-use crate::timeline::Source;
-use crate::timeline::Xmax;
+use crate::timeline::{Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "row-rolled-back",
@@ -70,15 +69,8 @@ fn check(story: &Story<'_>) -> Answer {
         row.status.as_deref().unwrap_or("NULL"),
         row.xmax.unwrap_or(0)
     );
-    if let Some(look) = story.seen_locking_for_another(row.xmax) {
-        let query = look.holder.as_ref().and_then(|holder| holder.query.as_deref());
-        let query = query.map_or_else(String::new, |query| format!(": `{}`", text::excerpt(query)));
-        return Answer::possible(
-            format!(
-                "{text}; while it was open it held a lock and wrote nothing, and no known process had it{query}"
-            ),
-            [look.n, row.n],
-        );
+    if let Some(answer) = only_a_lock(story, row, &text) {
+        return answer;
     }
     // A lock by a rolled-back transaction leaves exactly the same: SELECT FOR UPDATE, or an INSERT
     // into a referencing table, whose rollback does not keep the application from logging success.
@@ -124,6 +116,17 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // Nobody holds the message any more, and nobody the row.
     answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())
+}
+
+/// The transaction was seen open, and wrote nothing.
+fn only_a_lock(story: &Story<'_>, row: Fact<&Row>, text: &str) -> Option<Answer> {
+    let look = story.seen_locking_for_another(row.xmax)?;
+    let query = look.holder.as_ref().and_then(|holder| holder.query.as_deref());
+    let query = query.map_or_else(String::new, |query| format!(": `{}`", text::excerpt(query)));
+    let text = format!(
+        "{text}; while it was open it held a lock and wrote nothing, and no known process had it{query}"
+    );
+    Some(Answer::possible(text, [look.n, row.n]))
 }
 
 /// Its worker says so, or a thread stands in a task's function, and no line tells of its end.
