@@ -733,16 +733,20 @@ mod tests {
     #[test]
     fn a_new_worker_in_place_of_the_one_that_ran_it() {
         use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
-        let boots = |consumers: u64| {
+        let boots = |consumers: u64, ends: bool| {
             CeleryScene::received()
                 .info(&format!("shop.tasks.fulfil[{OURS}]: packing"))
+                .and(|scene| if ends { scene.gone(100) } else { scene })
                 .info(" -------------- celery@vm v5.7.0 (dawn-chorus)")
                 .and(|scene| scene.depth("celery", 0, consumers))
                 .silence()
         };
-        assert_eq!(boots(1).answer(&CAUSE), "ruled out");
+        assert_eq!(boots(1, true).answer(&CAUSE), "ruled out");
         // The other one may be what runs it.
-        assert_ne!(boots(2).answer(&CAUSE), "ruled out");
+        assert_ne!(boots(2, false).answer(&CAUSE), "ruled out");
+        // Another service writes to the same log.
+        assert_ne!(boots(1, false).answer(&CAUSE), "ruled out");
+        assert!(!boots(1, false).cause().ends_with("worker-died-in-actor"));
     }
 
     /// Ours returned without a word, and its thread hangs in the next one.

@@ -75,6 +75,7 @@ fn dead_children<'a>(story: &Story<'a>) -> Vec<(Fact<&'a Process>, Fact<&'a Proc
             && end - process.at_ms >= UNBURIED_MS
             && workers::is_worker(process)
             && story.is_watched(process.pid) == Some(true)
+            && !story.runs_for_another_service(process.pid)
             && story.gone(process.pid).is_none()
             && !noticed.contains(&process.pid)
     });
@@ -182,6 +183,23 @@ mod tests {
             .depth("default", 1, 0)
             .silence();
         assert_eq!(living.answer(&CAUSE), "not applicable");
+    }
+
+    /// Another service that writes to the same log.
+    #[test]
+    fn a_neighbours_zombie_is_a_near_miss() {
+        let runs = |module: &str| {
+            let configured = vec!["dramatiq".into(), module.into()];
+            let scene = with_master('T').setup(|setup| setup.worker_command = configured);
+            scene.silence().answer(&CAUSE)
+        };
+        assert_eq!(runs("app"), "certain");
+        assert_eq!(runs("mail"), "not applicable");
+        // A script that becomes Dramatiq's program.
+        let by_script = with_master('T').setup(|setup| {
+            setup.worker_command = vec!["python".into(), "manage.py".into(), "rundramatiq".into()];
+        });
+        assert_eq!(by_script.silence().answer(&CAUSE), "certain");
     }
 
     /// Dramatiq writes of the whole worker, and one process of it is another's.

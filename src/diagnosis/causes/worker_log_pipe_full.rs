@@ -97,7 +97,11 @@ fn find(story: &Story<'_>) -> Answer {
         // Whoever has the message; before anybody has it, the watched worker.
         let concerned = match holder {
             Some(pid) => pid == process.pid || process.ppid == pid,
-            None => workers::is_worker(process) && story.is_watched(process.pid) != Some(false),
+            None => {
+                workers::is_worker(process)
+                    && story.is_watched(process.pid) != Some(false)
+                    && !story.runs_for_another_service(process.pid)
+            }
         };
         let still = story
             .process(process.pid)
@@ -226,6 +230,29 @@ mod tests {
     fn a_log_that_goes_on_or_another_worker_is_a_near_miss() {
         assert_eq!(writing().pushed("other").silence().answer(&CAUSE), "possible");
         assert_eq!(waiting(900).silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Another service that writes to the same log stands still.
+    #[test]
+    fn a_neighbours_pipe_is_a_near_miss() {
+        let full = |command: &str| {
+            Scene::new()
+                .setup(|setup| setup.worker_command = vec!["dramatiq".into(), "app".into()])
+                .depth("default", 0, 1)
+                .submitted()
+                .publish("default")
+                .depth("default", 1, 1)
+                .process(101, 100, command, |process| process.pipe_write = Some(3))
+                .stack(
+                    101,
+                    "Thread-2",
+                    &[("StreamHandler.flush", "/usr/lib/python3.11/logging/__init__.py")],
+                )
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(full("python dramatiq app"), "certain");
+        assert_eq!(full("python dramatiq mail"), "not applicable");
     }
 
     /// Python writes its warnings to stderr, before the worker has opened any log.

@@ -1,7 +1,7 @@
 //! The worker consumes other queues only.
 
 use crate::diagnosis::causes::worker_not_started::died_at_start;
-use crate::diagnosis::evidence::{Fact, broker, connections, programs, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, programs, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{self, LogEvent, Role};
@@ -23,8 +23,18 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
-    let lines = story.worker_lines();
+    // Another service that writes to the same log rightly consumes its own queue.
+    let is_ours = |told: &&WorkerLine<'_>| told.pid.is_none_or(|pid| !story.runs_for_another_service(pid));
+    let lines: Vec<&WorkerLine<'_>> = story.worker_lines().iter().filter(is_ours).collect();
     let queue = story.queue();
+    // Another one that writes to the same log failed to start: it may be the one for this queue.
+    let failed_beside = |told: &WorkerLine<'_>| {
+        story.worker_lines().iter().find(|other| {
+            let is_another =
+                other.line.stream != told.line.stream || told.pid.is_some() && other.pid != told.pid;
+            is_another && died_at_start(other)
+        })
+    };
     if let Some(told) = lines.iter().find(
         |told| matches!(told.mark, Some(LogEvent::DroppingConsumer { queue: dropped }) if dropped == queue),
     ) {
@@ -32,13 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
             return Answer::NotApplicable;
         }
         let text = format!("the worker was started with -Q and leaves `{queue}` out");
-        // Another one that writes to the same log failed to start: it may be the one for this queue.
-        let failed = lines.iter().find(|other| {
-            let is_another = other.line.stream != told.line.stream
-                || other.pid.is_some() && told.pid.is_some() && other.pid != told.pid;
-            is_another && died_at_start(other)
-        });
-        return match failed {
+        return match failed_beside(told) {
             Some(failed) => Answer::possible(text, [told.n, failed.n]),
             None => workers::alive_or_likely(story, text, vec![told.n]),
         };
@@ -46,31 +50,29 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() {
         return Answer::NotApplicable;
     }
-    let others: Vec<&str> = lines
-        .iter()
-        .filter_map(|told| match told.mark {
-            Some(LogEvent::AddingConsumer { queue: added }) if !story.is_of_my_queue(added) => {
-                Some(added.as_str())
-            }
-            _ => None,
-        })
-        .filter(|name| story.framework().queues.split(name).1 == Role::Main)
-        .collect();
+    let mut others = lines.iter().filter_map(|told| match told.mark {
+        Some(LogEvent::AddingConsumer { queue: added }) if !story.is_of_my_queue(added) => {
+            let is_main = story.framework().queues.split(added).1 == Role::Main;
+            is_main.then_some((told, added))
+        }
+        _ => None,
+    });
     if lines.iter().any(|told| told.adds_consumer_of(queue)) {
         return Answer::NotApplicable;
     }
-    if let Some(first) = others.first() {
+    if let Some((told, first)) = others.next() {
         let evidence: Vec<u32> = lines
             .iter()
             .filter(|told| matches!(told.mark, Some(LogEvent::AddingConsumer { .. })))
             .map(|told| told.n)
             .take(3)
             .collect();
-        return workers::alive_or_likely(
-            story,
-            format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`"),
-            evidence,
-        );
+        let text =
+            format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`");
+        return match failed_beside(told) {
+            Some(_) => Answer::likely(text, evidence),
+            None => workers::alive_or_likely(story, text, evidence),
+        };
     }
     if let Some(answer) = by_command(story) {
         return answer;
@@ -255,6 +257,42 @@ mod tests {
             })
             .debug(middleware, adds);
         assert_eq!(configured.silence().cause(), "certain worker-on-other-queue");
+    }
+
+    /// The other one's command names another service's module: it consumes its own queue, and ours is not there.
+    #[test]
+    fn another_services_worker_is_none_of_ours() {
+        let scene = |command: &str| {
+            nobody()
+                .setup(|setup| {
+                    setup.worker_command = vec!["dramatiq".into(), "app".into()];
+                })
+                .process(101, 1, command, |process| {
+                    process.is_configured = command.ends_with("app");
+                })
+                .line("[PID 101] [MainThread] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue 'emails'.")
+                .line("[PID 101] [Thread-4] [dramatiq.worker.WorkerThread] [DEBUG] Received message act('x') with id 'x-1'.")
+                .silence()
+        };
+        let own = scene("python dramatiq -v app");
+        assert_eq!(own.cause(), "certain worker-on-other-queue");
+        let other = scene("python dramatiq -v mail");
+        assert_eq!(other.answer(&CAUSE), "not applicable");
+        assert!(other.cause().ends_with("no-consumer"), "{}", other.cause());
+    }
+
+    /// Ours fails at an import; what came up behind it is another's, or ours with another queue.
+    #[test]
+    fn a_failed_import_says_nothing_of_who_came_up() {
+        let adds = "[PID 101] [MainThread] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue 'emails'.";
+        let scene = nobody()
+            .setup(|setup| setup.worker_command = vec!["dramatiq".into(), "app".into()])
+            .line("[PID 102] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.\nTraceback (most recent call last):\n  File \"/srv/app.py\", line 1, in <module>\nModuleNotFoundError: No module named 'agents'")
+            .process(101, 100, "python /srv/start.py", |_| {})
+            .line(adds)
+            .silence();
+        assert_ne!(scene.answer(&CAUSE), "certain");
+        assert!(!scene.cause().starts_with("certain"), "{}", scene.cause());
     }
 
     #[test]

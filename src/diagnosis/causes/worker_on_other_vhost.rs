@@ -37,7 +37,9 @@ fn check(story: &Story<'_>) -> Answer {
     let of_others = story.pids_of_other_queues();
     let mut workers = workers::live_workers(story);
     workers.retain(|process| {
-        !of_others.contains(&process.pid) && !connections::is_connecting_to_ours(story, process)
+        !of_others.contains(&process.pid)
+            && !story.runs_for_another_service(process.pid)
+            && !connections::is_connecting_to_ours(story, process)
     });
     let refused = |told: &WorkerLine<'_>| {
         matches!(told.mark, Some(LogEvent::ConnectionError { .. })) && !told.line.before

@@ -32,6 +32,10 @@ impl Story<'_> {
     /// ended.
     pub(in crate::diagnosis) fn replaced_in_its_run(&self) -> Option<[EventId; 2]> {
         let last = self.lines().last()?;
+        // Another worker that writes to the same log has taken nobody's place.
+        if self.taker_lives() {
+            return None;
+        }
         let starts = |told: &&WorkerLine<'_>| {
             let is_up = matches!(told.worker_life(), Some(WorkerLife::Booting | WorkerLife::Up));
             is_up && told.n > last.n && told.line.stream == last.line.stream
@@ -44,6 +48,14 @@ impl Story<'_> {
         let is_early = self.master_takes() && !self.acknowledges_after_the_run();
         let is_open = self.attempt_over().is_none() && self.raised().is_empty();
         (is_early && is_open && !self.is_held_again()).then_some([started.n, alone.n])
+    }
+
+    /// The process that took the message last is there at the last look.
+    fn taker_lives(&self) -> bool {
+        let taker = self.deliveries().last();
+        let taker = taker.and_then(|passage| self.peer(passage.connection));
+        let process = taker.and_then(|taker| self.process(taker.value));
+        process.is_some_and(|process| process.lives() && self.gone(process.pid).is_none())
     }
 
     /// Nobody consumes its queue and no worker of it runs here, and no line tells of its end.

@@ -2,7 +2,7 @@
 
 use super::{Story, workers};
 use crate::framework;
-use crate::timeline::{Process, place};
+use crate::timeline::{Event, EventKind, Process, place};
 
 /// A worker by its command line: a framework's own start script or module, be it another framework's.
 pub(in crate::diagnosis) fn is_worker_command(command: &[String]) -> bool {
@@ -133,5 +133,28 @@ impl Story<'_> {
             && shape.is_started_by(configured)
             && shape.is_started_by(&process.command)
             && !names.any(|name| process.command.contains(name))
+    }
+
+    /// The event is a look at such a process.
+    pub fn shows_another_service(&self, n: u32) -> bool {
+        let event = self.timeline.event(n).map(|event| &event.kind);
+        matches!(event, Some(EventKind::Process(process)) if self.runs_for_another_service(process.pid))
+    }
+
+    /// The same of the process that has this pid, or of its master: what has ended has no command. A script may become
+    /// a program of another name.
+    pub fn runs_for_another_service(&self, pid: i32) -> bool {
+        let process = self.process_in_life(pid);
+        let master = process.and_then(|process| self.process_in_life(process.ppid));
+        let both: Vec<_> = process.into_iter().chain(master).collect();
+        let mut configured = self.timeline.setup.worker_command.iter();
+        let is_script = configured.any(|word| word.ends_with(".py") || word.ends_with(".sh"));
+        let was_configured = |event: &Event| match &event.kind {
+            EventKind::Process(look) => look.is_configured && both.iter().any(|one| one.pid == look.pid),
+            _ => false,
+        };
+        !is_script
+            && both.iter().any(|process| self.is_another_services(process))
+            && !self.timeline.events.iter().any(was_configured)
     }
 }

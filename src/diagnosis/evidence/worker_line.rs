@@ -74,7 +74,15 @@ impl<'a> WorkerLine<'a> {
     }
 }
 
-impl Story<'_> {
+impl<'a> Story<'a> {
+    /// Without those of workers that consume other queues only: another service that writes to the same log has tasks of
+    /// its own.
+    pub(in crate::diagnosis) fn lines_of_our_queues(&self) -> Vec<WorkerLine<'a>> {
+        let others = self.pids_of_other_queues();
+        let is_ours = |told: &&WorkerLine<'_>| told.pid.is_none_or(|pid| !others.contains(&pid));
+        self.worker_lines().iter().filter(is_ours).copied().collect()
+    }
+
     /// By the log one of those that write to it was started for other queues: another service of the project, which
     /// says nothing of ours.
     pub(in crate::diagnosis) fn one_leaves_us_out(&self) -> bool {

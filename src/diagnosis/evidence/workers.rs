@@ -129,7 +129,7 @@ pub(in crate::diagnosis) fn alive_or_likely(
     text: String,
     mut evidence: Vec<u32>,
 ) -> Answer {
-    match watched_is_alive(story) {
+    match watched_is_alive(story).filter(|n| !story.shows_another_service(*n)) {
         Some(n) => {
             evidence.push(n);
             // A line of the log says that it lives whatever its pid means here.
@@ -311,7 +311,7 @@ pub(in crate::diagnosis) fn running_before<'a>(story: &Story<'a>, n: u32) -> Vec
         process.is_some_and(|process| process.lives())
     };
     let mut running: Vec<(&str, Fact<&str>)> = Vec::new();
-    for told in story.worker_lines().iter().filter(|told| told.n < n) {
+    for told in story.lines_of_our_queues().iter().filter(|told| told.n < n) {
         // One that was handed out again, or whose line was written twice, is one.
         let mut begins = |id, actor| {
             running.retain(|(other, _)| *other != id);

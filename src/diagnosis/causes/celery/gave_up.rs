@@ -129,6 +129,10 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, what: &str) -> Answer {
         None if may_be_up && !workers::stays_dead(story) => {
             Answer::likely(text, evidence).would_decide(&[Source::Process])
         }
+        // One that is older than that line lives: it is another's. Or another has booted before it.
+        None if lives::one_outlives(story, &lines[at]) || (0..at).any(is_another) => {
+            Answer::likely(text, evidence)
+        }
         None => Answer::shown(text, evidence).lasting_if(workers::stays_dead(story)),
         Some(_) => Answer::likely(text, evidence).would_decide(&[Source::Queue]),
     };
@@ -206,5 +210,13 @@ mod tests {
             with(-4_000, false, true).silence().answer(&UNRECOVERABLE),
             "certain"
         );
+    }
+
+    /// Both were up by then, and a line without a pid is anybody's.
+    #[test]
+    fn one_of_two_gave_up() {
+        let scene = banner(CeleryScene::waiting(0), "mail");
+        let scene = banner(scene, "celery").error(REFUSED).silence();
+        assert_eq!(scene.answer(&UNRECOVERABLE), "likely");
     }
 }

@@ -1,9 +1,11 @@
 //! Premises about processes: whose pids a log has, who is at a connection's end, who is a replica.
 
+use std::collections::BTreeSet;
+
 use super::proved;
 use crate::diagnosis::evidence::containers::is_replica;
 use crate::diagnosis::evidence::relays::passes_on;
-use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, programs, workers};
+use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, lives, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
 use crate::timeline::{Container, Process};
@@ -61,7 +63,7 @@ impl Story<'_> {
 
     /// The log is a file, and every worker process that holds it open belongs to the tree of this pid.
     pub(super) fn one_process_per_log_thread(&self, pid: Option<i32>) -> State {
-        if self.log_pids().is_empty() {
+        if pid.is_none() || self.log_pids().is_empty() {
             return self.one_worker_writes_the_log();
         }
         let (Some(pid), State::Proved(space)) = (pid, self.same_pid_space()) else {
@@ -170,8 +172,23 @@ impl Story<'_> {
         if let Some(writer) = writers.iter().find(is_anothers) {
             return State::Refuted(ready.iter().map(|text| text.n).chain([writer.n]).collect());
         }
-        match roots {
-            1 => proved(writers.iter().map(|writer| writer.n)),
+        // What is written is another's than the one that has the message.
+        let taker = self.deliveries().last();
+        let taker = taker.and_then(|passage| self.process(self.peer(passage.connection)?.value));
+        if let (Some(taker), Some(writer)) = (taker, writers.first())
+            && workers::is_worker(&taker)
+            && !holds(taker.pid)
+            && !holds(taker.ppid)
+        {
+            return State::Refuted(vec![taker.n, writer.n]);
+        }
+        let lines = self.worker_lines().iter();
+        let streams: BTreeSet<Option<&str>> = lines.map(|told| told.line.stream.as_deref()).collect();
+        let only = streams.first().filter(|_| streams.len() == 1);
+        match (roots, only.and_then(|stream| self.container_of_stream(*stream))) {
+            (1, _) => proved(writers.iter().map(|writer| writer.n)),
+            // Its engine reads it, and nobody holds a file.
+            (0, Some(container)) => proved([container.n]),
             _ => State::Assumed,
         }
     }
@@ -235,7 +252,10 @@ impl Story<'_> {
         let actor = self.timeline.setup.actor.as_deref();
         let knows = lines().find(|told| match told.mark {
             Some(LogEvent::AddingConsumer { queue }) => self.is_of_my_queue(queue),
-            Some(LogEvent::Received { actor: named, .. }) => actor == Some(named.as_str()),
+            // On another queue it may be another service's actor of the same name.
+            Some(LogEvent::Received { actor: named, .. }) => {
+                actor == Some(named.as_str()) && !self.consumes_others_only()
+            }
             _ => false,
         });
         let imports = || {
@@ -243,7 +263,8 @@ impl Story<'_> {
                 .rev()
                 .find(|told| imports_the_configured_modules(self, told))
         };
-        let knows = knows.or_else(imports);
+        // What came up is another's, or a later start of it, which says nothing of its modules.
+        let knows = knows.or_else(|| imports().filter(|_| lives::is_up(self).is_none()));
         knows.map_or(State::Assumed, |told| proved([told.n]))
     }
 
