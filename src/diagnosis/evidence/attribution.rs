@@ -9,16 +9,41 @@ impl<'a> Story<'a> {
     /// The process that wrote it was handed no message of the task, and another worker was: the line is about that
     /// process's own. Several workers may write to one log, one of them for another vhost.
     pub(in crate::diagnosis) fn is_of_another_process(&self, told: &WorkerLine<'_>) -> bool {
-        let Some(pid) = told.pid.filter(|_| leaves_it_open(told)) else {
+        let line = told.line;
+        let Some(pid) = told.pid.filter(|_| leaves_it_open(told) || line.entry) else {
             return false;
         };
-        let takers = self.deliveries.iter().map(|passage| self.worker_behind(passage));
+        // By the log itself another one has it.
+        let named = self.worker_lines.iter().filter(|told| {
+            let id = told.message_id();
+            id.is_some_and(|id| self.message_ids.contains(id)) && told.line.stream == line.stream
+        });
+        let mut writers = named.filter_map(|told| told.pid).peekable();
+        if writers.peek().is_some() && writers.all(|writer| writer != pid) {
+            return true;
+        }
+        // The queue of its delayed messages may be another's to read.
+        let own = self
+            .deliveries
+            .iter()
+            .filter(|passage| passage.queue == self.queue());
+        let takers = own.map(|passage| self.worker_behind(passage));
         let Some(takers) = takers.collect::<Option<Vec<i32>>>() else {
             return false;
         };
         !takers.is_empty()
             && !takers.contains(&pid)
             && matches!(self.state(&Premise::SamePidSpace), State::Proved(_))
+    }
+
+    /// Another id of the same make stands in it, as `task_9f` beside `task_3e`. What has digits only, as a UUID, may
+    /// be anything's.
+    pub(super) fn names_another_task(&self, told: &WorkerLine<'_>) -> bool {
+        let make = |id: &str| id.replace(|c: char| c.is_ascii_hexdigit(), "0");
+        let task = self.task_id().unwrap_or_default();
+        let is_sign = |c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'));
+        let is_another = |word: &str| word != task && make(word) == make(task);
+        make(task).contains(char::is_alphabetic) && told.line.text.split(is_sign).any(is_another)
     }
 
     /// A worker's process, and no relay before it.
@@ -122,7 +147,7 @@ fn leaves_it_open(told: &WorkerLine<'_>) -> bool {
 mod tests {
     use crate::diagnosis::testing::{CALL, Scene, WORKER};
     use crate::framework::Message;
-    use crate::timeline::{EventKind, Source};
+    use crate::timeline::{EventKind, Level, Source};
 
     /// Handed to pid 101, whose log is quiet, on an idle queue.
     fn handed() -> Scene {
@@ -143,6 +168,88 @@ mod tests {
             assert_eq!(by(101).cause(), "certain actor-raised");
             assert!(!by(900).cause().ends_with("actor-raised"), "{}", by(900).cause());
         }
+    }
+
+    /// Nobody was seen at the end of the connection; the log says who took the message.
+    #[test]
+    fn what_another_process_took_is_not_failed_by_this_one() {
+        let by = |pid: i32| {
+            let received = "Received message act('task_1') with id 'm-1'.";
+            Scene::new()
+                .totals("default", 0, 0, serde_json::json!({}))
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .line(&format!(
+                    "[PID 101] [Thread-6] [dramatiq.worker.WorkerThread] [DEBUG] {received}"
+                ))
+                .line(&failed(pid, "x"))
+        };
+        assert!(by(101).cause().ends_with("actor-raised"));
+        assert!(!by(900).cause().ends_with("actor-raised"), "{}", by(900).cause());
+    }
+
+    /// Two services write to one log without pids, and one of them has its messages out of our sight.
+    #[test]
+    fn a_line_without_a_pid_may_be_another_services() {
+        let failed = "Failed to process message act(x) with unhandled exception.";
+        let text = format!("{failed}\n{CALL}  File \"/app/tasks.py\", line 3, in act\nValueError: no");
+        let by_one = without_pids(handed()).plain(Some(Level::Error), &text);
+        assert_eq!(by_one.cause(), "certain actor-raised");
+        let mail =
+            |scene: Scene| scene.process(900, 1, "python dramatiq mail", |process| process.holds_log = true);
+        let by_two = mail(without_pids(handed())).plain(Some(Level::Error), &text);
+        assert_eq!(by_two.cause(), "likely actor-raised");
+        // The log is the other one's alone.
+        let mut by_the_other = by_two;
+        for event in &mut by_the_other.timeline.events {
+            if let EventKind::Process(process) = &mut event.kind {
+                process.holds_log = process.pid == 900;
+            }
+        }
+        assert!(!by_the_other.cause().ends_with("actor-raised"));
+    }
+
+    /// The other service logs at INFO: that it took a message is not said.
+    #[test]
+    fn what_names_another_actor_is_not_ours_while_ours_runs() {
+        let failed = |actor: &str| {
+            let received = "Received message act('task_1') with id 'm-1'.";
+            without_pids(handed())
+                .plain(Some(Level::Debug), received)
+                .plain(Some(Level::Error), &format!("Failed to process message {actor}(x) with unhandled exception.\n{CALL}  File \"/app/tasks.py\", line 3, in {actor}\nValueError: no"))
+                .cause()
+        };
+        assert_eq!(failed("act"), "certain actor-raised");
+        assert!(
+            !failed("charge").ends_with("actor-raised"),
+            "{}",
+            failed("charge")
+        );
+    }
+
+    fn without_pids(mut scene: Scene) -> Scene {
+        for event in &mut scene.timeline.events {
+            if let EventKind::Line(line) = &mut event.kind {
+                (line.pid, line.thread) = (None, None);
+            }
+        }
+        scene
+    }
+
+    /// Both services were made from one template, and say the same when they begin.
+    #[test]
+    fn what_begins_with_another_tasks_id_is_not_ours() {
+        let begins = |text: &str| without_pids(handed()).plain(Some(Level::Info), text);
+        let entered = |text: &str| begins(text).verdict().stage >= Some(crate::diagnosis::Stage::Entered);
+        assert!(entered("ENTRY"));
+        assert!(entered("ENTRY for customer cust_1"));
+        assert!(!entered("ENTRY task_2"));
+        let by = |pid: i32| handed().line(&format!("[PID {pid}] [Thread-6] [app] [INFO] ENTRY"));
+        let entered = |scene: Scene| scene.verdict().stage >= Some(crate::diagnosis::Stage::Entered);
+        assert!(entered(by(101)));
+        assert!(!entered(by(900)));
     }
 
     /// Whose pids the log has is not known.

@@ -51,7 +51,10 @@ impl Story<'_> {
                 // It is about the message that its thread took, or the only one that there was.
                 None => {
                     let is_by_thread = self.by_thread.contains(&line.n);
-                    found.extend(is_by_thread.then_some(Premise::OneProcessPerLogThread { pid: line.pid }));
+                    // Without a pid it may be of another service, of whose messages nothing is seen.
+                    let is_anybodys = line.line.pid.is_none() && line.mark.is_some();
+                    let by_its_writer = is_by_thread || is_anybodys;
+                    found.extend(by_its_writer.then_some(Premise::OneProcessPerLogThread { pid: line.pid }));
                     found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                 }
             }

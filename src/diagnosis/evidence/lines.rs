@@ -60,7 +60,8 @@ impl<'a> Story<'a> {
             let in_interval = if self.shared.contains(&key) {
                 false
             } else if key.1.is_none() || key.2.is_none() {
-                !unkeyed.is_empty() && unkeyed.iter().all(|id| self.message_ids.contains(id))
+                let only_ours = unkeyed.iter().all(|id| self.message_ids.contains(id));
+                !unkeyed.is_empty() && only_ours && !self.names_another_actor(&told)
             } else {
                 active.get(&key).is_some_and(|id| self.message_ids.contains(id))
             };
@@ -177,7 +178,7 @@ impl<'a> Story<'a> {
         if !is_about_a_message(told) || !self.sees_all(Source::Firehose) {
             return false;
         }
-        if self.names_another_actor(told) {
+        if self.names_another_actor(told) || told.line.entry && self.names_another_task(told) {
             return false;
         }
         // Log lines come a little later than the fact; the delivery must have come before.
