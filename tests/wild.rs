@@ -17,6 +17,8 @@ mod ids;
 mod log;
 #[path = "wild/named.rs"]
 mod named;
+#[path = "wild/neighbour.rs"]
+mod neighbour;
 #[path = "wild/pairs.rs"]
 mod pairs;
 #[path = "wild/pids.rs"]
@@ -112,6 +114,7 @@ const ALL: &[Transformation] = &[
     less("blind_publish", sources::blind_publish),
     less("others_wait", sources::others_wait),
     less("sent_again", sources::sent_again),
+    less("a_neighbours_fault", neighbour::a_neighbours_fault),
     less("pairs", pairs::pairs),
 ];
 
