@@ -190,6 +190,7 @@ impl<'a> Story<'a> {
         story.forget_repeated_lines();
         story.forget_moves();
         story.find_pids();
+        story.forget_other_services();
         story.find_shared_threads();
         story.find_lines();
         story.set_earlier_attempts_aside();

@@ -25,6 +25,8 @@ pub struct LogShape {
     pub lost_job: Option<&'static str>,
     /// Its loggers' names begin so.
     pub logger: &'static str,
+    /// The queue that a logger's name says its thread reads.
+    pub reads: fn(logger: &str) -> Option<String>,
     /// A line of another logger may mean this, too.
     pub by_others: fn(text: &str, event: &LogEvent) -> bool,
     /// Task arguments where it prints them: a regular expression, and what stands in place of what it fits.

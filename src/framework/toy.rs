@@ -33,6 +33,7 @@ pub static FRAMEWORK: Framework = Framework {
         death: "died",
         lost_job: None,
         logger: "toy",
+        reads: |_| None,
         by_others: |_, _| true,
         argument_masks: &[],
     },

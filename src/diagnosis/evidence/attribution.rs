@@ -1,18 +1,79 @@
 //! Lines that name no message: whether the task's can be meant.
 
-use super::{Story, Transfer, WorkerLine, workers};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Story, Transfer, WorkerLine, programs, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
+    /// Lines of another service's worker that writes to the same log: not where it had the task in hand, nor where ours
+    /// was not seen, which may be started by another name.
+    pub(super) fn forget_other_services(&mut self) {
+        let is_seen = self.looks_at_processes().any(|process| {
+            programs::is_its_worker(self, &process) && !self.runs_for_another_service(process.pid)
+        });
+        if !is_seen {
+            return;
+        }
+        let pids: BTreeSet<i32> = self.worker_lines.iter().filter_map(|told| told.pid).collect();
+        let (known, unseen): (Vec<i32>, Vec<i32>) = pids
+            .into_iter()
+            .partition(|pid| self.process_in_life(*pid).is_some());
+        let others: BTreeSet<i32> = known
+            .iter()
+            .copied()
+            .filter(|pid| self.runs_for_another_service(*pid) && !self.speaks_of_the_task(*pid))
+            .collect();
+        if others.is_empty() {
+            return;
+        }
+        // What ended meanwhile, and what names no pid, is of the service whose stream it is.
+        let mut streams: BTreeMap<&str, bool> = BTreeMap::new();
+        for told in &self.worker_lines {
+            if let (Some(stream), Some(pid)) = (told.line.stream.as_deref(), told.pid)
+                && !unseen.contains(&pid)
+            {
+                *streams.entry(stream).or_insert(true) &= others.contains(&pid);
+            }
+        }
+        self.worker_lines.retain(|told| {
+            let stream = told.line.stream.as_deref();
+            let is_anothers = told.pid.is_some_and(|pid| others.contains(&pid))
+                || stream.is_some_and(|stream| streams.get(stream) == Some(&true))
+                    && !told.line.carries_task_id;
+            !is_anothers
+        });
+    }
+
+    /// By its lines it had a message of the task's.
+    fn speaks_of_the_task(&self, pid: i32) -> bool {
+        let mut own = self.worker_lines.iter().filter(|told| told.pid == Some(pid));
+        own.any(|told| {
+            let id = told.message_id();
+            told.line.carries_task_id || id.is_some_and(|id| self.message_ids.contains(id))
+        })
+    }
+
     /// The process that wrote it was handed no message of the task, and another worker was: the line is about that
     /// process's own. Several workers may write to one log, one of them for another vhost.
     pub(in crate::diagnosis) fn is_of_another_process(&self, told: &WorkerLine<'_>) -> bool {
         let line = told.line;
+        if leaves_it_open(told) && self.reads_another_queue(told) {
+            return true;
+        }
         let Some(pid) = told.pid.filter(|_| leaves_it_open(told) || line.entry) else {
             return false;
         };
+        // Another service's worker may take it, too: then that is seen.
+        let mut peers = self
+            .deliveries
+            .iter()
+            .filter_map(|passage| self.peer(passage.connection));
+        if self.runs_for_another_service(pid) && !peers.any(|peer| peer.value == pid) {
+            return true;
+        }
         // By the log itself another one has it.
         let named = self.worker_lines.iter().filter(|told| {
             let id = told.message_id();
@@ -34,6 +95,16 @@ impl<'a> Story<'a> {
         !takers.is_empty()
             && !takers.contains(&pid)
             && matches!(self.state(&Premise::SamePidSpace), State::Proved(_))
+    }
+
+    /// By its logger's name the thread reads a queue to which no message of the task was sent.
+    fn reads_another_queue(&self, told: &WorkerLine<'_>) -> bool {
+        let logger = told.line.logger.as_deref();
+        let Some(queue) = logger.and_then(self.framework().log.reads) else {
+            return false;
+        };
+        let mut ours = self.publishes.iter().chain(&self.deliveries);
+        !self.is_of_my_queue(&queue) && !ours.any(|passage| passage.queue == queue)
     }
 
     /// Another id of the same make stands in it, as `task_9f` beside `task_3e`. What has digits only, as a UUID, may
@@ -170,6 +241,73 @@ mod tests {
         }
     }
 
+    /// Another service's worker refuses a message of its own queue, and nobody knows yet who has ours.
+    #[test]
+    fn what_another_service_refuses_is_not_ours() {
+        let refused = |module: &str, taker: Option<i32>| {
+            let configured = vec!["dramatiq".into(), "app".into()];
+            let scene = Scene::new()
+                .setup(|setup| setup.worker_command = configured)
+                .totals("default", 0, 0, serde_json::json!({}))
+                .process(101, 1, &format!("python dramatiq {module}"), |_| {})
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER);
+            let scene = match taker {
+                Some(pid) => scene.peer(WORKER, pid),
+                None => scene,
+            };
+            let line = "[PID 101] [Thread-2] [dramatiq.worker.ConsumerThread(default)] [ERROR] Received message for undefined actor 'act'. Moving it to the DLQ.";
+            let cause = scene.line(line).verdict().cause;
+            cause.map(|cause| cause.id).unwrap_or_default()
+        };
+        assert_eq!(refused("app", None), "unknown-actor");
+        assert_ne!(refused("mail", None), "unknown-actor");
+        assert_eq!(refused("mail", Some(101)), "unknown-actor");
+    }
+
+    /// The consumer's logger is named by its queue.
+    #[test]
+    fn what_comes_from_another_queue_is_not_ours() {
+        let refused = |queue: &str| {
+            handed()
+                .line(&format!("[PID 101] [Thread-2] [dramatiq.worker.ConsumerThread({queue})] [ERROR] Received message for undefined actor 'act'. Moving it to the DLQ."))
+                .cause()
+        };
+        assert_eq!(refused("default"), "certain unknown-actor");
+        assert!(!refused("mail").ends_with("unknown-actor"), "{}", refused("mail"));
+    }
+
+    /// It died, and lines of its stream have no pid: they are of the service whose stream it is.
+    #[test]
+    fn another_services_stream_is_forgotten_where_ours_is_seen() {
+        let run = |ours: &str| {
+            let scene = Scene::new()
+                .setup(|setup| setup.worker_command = vec!["dramatiq".into(), "app".into()])
+                .process(101, 1, ours, |_| {})
+                .process(900, 1, "python dramatiq mail", |_| {})
+                .submitted()
+                .row("PENDING")
+                .publish("default");
+            let mut scene = scene
+                .line("[PID 900] [MainThread] [dramatiq.MainProcess] [INFO] Dramatiq '2.2.1' is booting up.")
+                .line("[PID 901] [MainThread] [dramatiq.worker.Worker] [INFO] Worker has been shut down.")
+                .line("[PID 101] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.");
+            let mut streams = ["mail", "mail", "app"].iter();
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind {
+                    line.stream = streams.next().map(|stream| (*stream).to_owned());
+                }
+            }
+            scene.timeline
+        };
+        let lines = |ours: &str| crate::diagnosis::Story::new(&run(ours)).worker_lines().len();
+        assert_eq!(lines("python dramatiq app"), 1);
+        // Ours was not seen: it may be started by another name.
+        assert_eq!(lines("python /srv/start.py"), 3);
+    }
+
     /// Nobody was seen at the end of the connection; the log says who took the message.
     #[test]
     fn what_another_process_took_is_not_failed_by_this_one() {
@@ -299,7 +437,7 @@ mod tests {
                 message,
             };
             let scene = handed().see(Source::Firehose, handed_out).peer(connection, pid);
-            let logger = "dramatiq.worker.ConsumerThread(emails)";
+            let logger = "dramatiq.brokers.rabbitmq._RabbitmqConsumer";
             scene.error(logger, "Failed to decode message.").silence()
         };
         let elsewhere = "127.0.0.1:40901 -> 127.0.0.1:5672";

@@ -28,6 +28,7 @@ pub(super) const LOG: LogShape = LogShape {
     death: "exited with",
     lost_job: Some("WorkerLostError"),
     logger: "celery",
+    reads: |_| None,
     by_others: |_, _| true,
     argument_masks: &[
         (

@@ -18,6 +18,7 @@ pub(super) const LOG: LogShape = LogShape {
     death: "exited unexpectedly",
     lost_job: None,
     logger: "dramatiq",
+    reads: |logger| consumer_queue(Some(logger)),
     // An actor's own logger is named by its module and itself.
     by_others: |text, event| match event {
         LogEvent::Called => text.starts_with("Received args="),
