@@ -69,7 +69,11 @@ fn check(story: &Story<'_>) -> Answer {
             .collect();
         let text =
             format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`");
-        return match failed_beside(told) {
+        // Without pids it cannot be told whether it is this one's own earlier try.
+        let failed =
+            |other: &WorkerLine<'_>| told.pid.is_none() && other.pid.is_none() && died_at_start(other);
+        let failed_at_all = || story.worker_lines().iter().find(|other| failed(other));
+        return match failed_beside(told).or_else(failed_at_all) {
             Some(_) => Answer::likely(text, evidence),
             None => workers::alive_or_likely(story, text, evidence),
         };
@@ -291,8 +295,16 @@ mod tests {
             .process(101, 100, "python /srv/start.py", |_| {})
             .line(adds)
             .silence();
-        assert_ne!(scene.answer(&CAUSE), "certain");
-        assert!(!scene.cause().starts_with("certain"), "{}", scene.cause());
+        let mut without_pids = scene.clone();
+        for event in &mut without_pids.timeline.events {
+            if let crate::timeline::EventKind::Line(line) = &mut event.kind {
+                line.pid = None;
+            }
+        }
+        for scene in [scene, without_pids] {
+            assert_ne!(scene.answer(&CAUSE), "certain");
+            assert!(!scene.cause().starts_with("certain"), "{}", scene.cause());
+        }
     }
 
     #[test]

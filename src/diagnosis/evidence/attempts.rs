@@ -248,6 +248,24 @@ mod tests {
         assert_eq!(looked(failed_again, "PENDING").0, "actor-raised");
     }
 
+    /// A name that people give is given again: the log's failure may be last week's.
+    #[test]
+    fn an_id_of_words_may_have_been_there_before() {
+        use crate::timeline::EventKind;
+        let failed = |id: &str| {
+            let mut scene = raised_once().totals("default", 0, 0, serde_json::json!({}));
+            for event in &mut scene.timeline.events {
+                if let EventKind::Given { task_id } = &mut event.kind {
+                    *task_id = id.into();
+                }
+            }
+            looked(scene, "PENDING")
+        };
+        assert_eq!(failed("weekly-2026-11").2, Certainty::Certain);
+        let named = failed("weekly-report");
+        assert_eq!((named.0.as_str(), named.2), ("actor-raised", Certainty::Likely));
+    }
+
     /// The API sends under an id of its own choice, and the last run had failed.
     #[test]
     fn a_message_behind_the_last_failure_is_another_attempt() {

@@ -170,7 +170,12 @@ impl Story<'_> {
 
     /// A long id is given once; numbers come again, and a message of another run may carry one.
     fn id_is_new(&self) -> State {
-        let Some(id) = self.task_id().filter(|id| !is_common(id)) else {
+        // Words alone are a name that somebody gave, and gives again: `weekly-report`. The row may say the same by now.
+        let is_made = |id: &&str| {
+            let has_digits = || id.contains(|c: char| c.is_ascii_digit());
+            !is_common(id) && (has_digits() || self.row_failed().is_some())
+        };
+        let Some(id) = self.task_id().filter(is_made) else {
             return State::Assumed;
         };
         let given = |event: &&Event| {
