@@ -95,6 +95,7 @@ pub static FRAMEWORK: Framework = Framework {
             file: "celery/utils/log.py",
             function: "",
         },
+        log_writer: None,
         rethrow: Some(FrameMatch {
             file: "celery/result.py",
             function: "maybe_throw",

@@ -100,6 +100,10 @@ pub static FRAMEWORK: Framework = Framework {
             file: "dramatiq/compat.py",
             function: "",
         },
+        log_writer: Some(FrameMatch {
+            file: "dramatiq/cli.py",
+            function: "watch_logs",
+        }),
     },
     worker: worker::WORKER,
     source: SourceShape {

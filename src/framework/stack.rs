@@ -65,6 +65,8 @@ pub struct StackShape {
     pub test_broker: FrameMatch,
     /// What the worker writes its log through, besides Python's own `logging`.
     pub log_pipe: FrameMatch,
+    /// Where the master stands while it writes for its children: this frame, and none below it.
+    pub log_writer: Option<FrameMatch>,
 }
 
 impl StackShape {

@@ -53,6 +53,7 @@ pub static FRAMEWORK: Framework = Framework {
         lost_timeout: None,
         test_broker: at("toy/memory.py", ""),
         log_pipe: at("toy/log.py", ""),
+        log_writer: None,
     },
     worker: WorkerShape {
         programs: &["toyworker"],

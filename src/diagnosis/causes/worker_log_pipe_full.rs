@@ -36,16 +36,18 @@ enum Writes {
 }
 
 fn writes(story: &Story<'_>, pid: i32) -> Writes {
-    let own = story.framework().stack.log_pipe;
+    let shape = &story.framework().stack;
     let is_child = |other: i32| story.process(other).is_some_and(|child| child.ppid == pid);
     let logs = |thread: &Thread<'_>| {
+        let innermost = thread.frames().first().zip(shape.log_writer);
         let mut frames = thread.frames().iter().take(4);
-        frames.any(|frame| {
-            ["logging/__init__.py", "/warnings.py"]
-                .iter()
-                .any(|file| frame.file.ends_with(file))
-                || own.fits(&frame.file, &frame.function)
-        })
+        innermost.is_some_and(|(frame, writer)| writer.fits(&frame.file, &frame.function))
+            || frames.any(|frame| {
+                ["logging/__init__.py", "/warnings.py"]
+                    .iter()
+                    .any(|file| frame.file.ends_with(file))
+                    || shape.log_pipe.fits(&frame.file, &frame.function)
+            })
     };
     let dumps = story.stacks().dumps().rev();
     let mut dumps = dumps
@@ -224,6 +226,30 @@ mod tests {
             feeds(true, ("emit", "/usr/lib/python3.11/logging/__init__.py")),
             "certain"
         );
+    }
+
+    /// The master writes for its children, which are at work yet: what it writes to is inherited.
+    #[test]
+    fn a_master_that_stands_in_the_write() {
+        let stands = |frames: &[(&str, &str)]| {
+            let scene = Scene::new()
+                .depth("default", 0, 1)
+                .submitted()
+                .publish("default")
+                .depth("default", 1, 1)
+                .process(101, 100, "python dramatiq app", |process| {
+                    process.pipe_write = Some(1)
+                });
+            let scene = scene.process(102, 101, "python dramatiq app", |_| {});
+            scene
+                .stack(101, "Thread-1 (watch_logs)", frames)
+                .silence()
+                .answer(&CAUSE)
+        };
+        let writer = ("watch_logs", "/v/site-packages/dramatiq/cli.py");
+        assert_eq!(stands(&[writer]), "certain");
+        let waits = ("wait", "/usr/lib/python3.11/multiprocessing/connection.py");
+        assert_ne!(stands(&[waits, writer]), "certain");
     }
 
     #[test]
