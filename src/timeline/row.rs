@@ -27,6 +27,9 @@ pub enum Xmax {
 pub struct Row {
     /// Whether a row with the task id is visible.
     pub present: bool,
+    /// Others of the table have the id as well: which of them tells of the task now is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub several: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

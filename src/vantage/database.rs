@@ -252,7 +252,7 @@ impl Watcher<'_> {
             return Ok(());
         };
         let snapshot = Snapshot::parse(before, self.tap.now_ms(), first.get::<&str, _>(0));
-        let row = row_of(first);
+        let row = row_of(first, rows.len() > 1);
         self.part = first.get::<Option<i64>, _>(6).or(self.part);
         let present = row.present;
         if let Some(snapshot) = snapshot.clone() {
@@ -378,7 +378,7 @@ fn is_own_limit(error: &dyn sqlx::error::DatabaseError) -> bool {
 }
 
 /// The row's columns, in the order in which `look` asks for them.
-fn row_of(columns: &PgRow) -> Row {
+fn row_of(columns: &PgRow, several: bool) -> Row {
     let xid = |column: usize| {
         columns
             .get::<Option<&str>, _>(column)
@@ -386,6 +386,7 @@ fn row_of(columns: &PgRow) -> Row {
     };
     Row {
         present: columns.get(7),
+        several,
         status: columns.get(1),
         error: columns.get(2),
         xmin: xid(3),

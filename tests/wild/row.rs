@@ -321,6 +321,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                     if !keep {
                         *row = Row {
                             present: false,
+                            several: false,
                             status: None,
                             error: None,
                             xmin: None,

@@ -50,6 +50,11 @@ fn check(story: &Story<'_>) -> Answer {
             // Whether an exception led to it stands in the worker's log.
             let answer = if story.succeeded_before_it_failed().is_some() {
                 Answer::possible(text, evidence)
+            } else if row.several {
+                text.push_str(
+                    "; other rows have the same id, and one of them may say what became of it since",
+                );
+                Answer::likely(text, evidence)
             } else if story.sees(Source::WorkerLog) {
                 Answer::shown(text, evidence).given([Premise::StatusIsOfThisRun])
             } else {
@@ -57,7 +62,9 @@ fn check(story: &Story<'_>) -> Answer {
             };
             // What an earlier run left may still be changed by this one.
             let is_new = story.status_of_this_run().is_some();
-            answer.terminal_if(is_new && in_hand.is_none() && !story.timeline.setup.wait_retries)
+            answer.terminal_if(
+                is_new && !row.several && in_hand.is_none() && !story.timeline.setup.wait_retries,
+            )
         }
         None => Answer::NotApplicable,
     }
@@ -103,6 +110,19 @@ mod tests {
             Scene::entered().row("FAILED").cause(),
             "certain row-marked-failed"
         );
+    }
+
+    /// A table of events: it was tried again since, perhaps.
+    #[test]
+    fn one_of_several_rows_is_not_the_last_word() {
+        let mut scene = Scene::entered().row("FAILED");
+        for event in &mut scene.timeline.events {
+            if let crate::timeline::EventKind::Row(row) = &mut event.kind {
+                row.several = true;
+            }
+        }
+        assert_eq!(scene.answer(&CAUSE), "likely");
+        assert!(!scene.verdict().terminal);
     }
 
     /// Afterwards nothing shows whether it ever ran: a sweeper may have set it.

@@ -207,6 +207,14 @@ fn below_an_aborted_mark(story: &Story<'_>, row: Fact<&Row>) -> Answer {
 /// It may be written by another message, by a thread, or elsewhere; or what it wrote is not to be seen.
 fn in_another_way(story: &Story<'_>, row: Fact<&Row>, written: bool) -> Option<Answer> {
     let is_done = story.attempt_over().is_some() || broker::drained(story).is_some();
+    if row.several && is_done {
+        let text = format!(
+            "the actor is done, and the row that was looked at says {}; other rows of {} have the same id, as where each status is a row of its own",
+            row.status.as_deref().unwrap_or("NULL"),
+            row::table(story)
+        );
+        return Some(Answer::possible(text, [row.n]).owned_by(Some(&[Owner::Diagnosis, Owner::WorkerCode])));
+    }
     if let Some(Fact { n, value: what, .. }) = left_to_another(story).filter(|_| is_done) {
         let text =
             format!("the actor is done and did not write the final status; it {what}, which may be meant to");
@@ -340,6 +348,22 @@ mod tests {
             .acked("m-1")
             .row_with("PENDING", state)
             .silence()
+    }
+
+    /// A table of events: which of its rows tells of the task now is not known.
+    #[test]
+    fn one_of_several_rows_need_not_be_the_last() {
+        let looked = |several: bool| {
+            let mut scene = over(Xmax::None);
+            for event in &mut scene.timeline.events {
+                if let EventKind::Row(row) = &mut event.kind {
+                    row.several = several;
+                }
+            }
+            scene.answer(&CAUSE)
+        };
+        assert_eq!(looked(true), "possible");
+        assert_eq!(looked(false), "likely");
     }
 
     /// It returns and leaves a thread behind, which writes the row when it is done.
