@@ -34,7 +34,10 @@ fn check(story: &Story<'_>) -> Answer {
     if depth.consumers > 0 {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
     }
-    if !story.closed() || story.consumes_others_only() {
+    if !story.closed()
+        || story.consumes_others_only()
+        || lives::is_anothers_stream(story, last.line.stream.as_deref())
+    {
         return Answer::NotApplicable;
     }
     let up = lives::is_up(story);
@@ -439,7 +442,8 @@ mod tests {
             }
             ends(scene)
         };
-        assert_eq!(streams(waiting()), "likely");
+        // The queue is consumed by another stream of the log: these are another service's ends.
+        assert_eq!(streams(waiting()), "not applicable");
     }
 
     /// No line has a pid, and two services write to one file: one of them is older than the other's ends, and lives.

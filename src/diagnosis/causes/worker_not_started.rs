@@ -38,6 +38,9 @@ fn check(story: &Story<'_>) -> Answer {
         return Answer::ruled_out("a worker started after that", [alive]);
     }
     let told = lines[at];
+    if lives::is_anothers_stream(story, told.line.stream.as_deref()) {
+        return Answer::NotApplicable;
+    }
     if let Some(child) = lives::later_child(story, &told) {
         return Answer::ruled_out("a worker that was started after that lives", [child]);
     }

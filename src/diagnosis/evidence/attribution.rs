@@ -11,12 +11,6 @@ impl<'a> Story<'a> {
     /// Lines of another service's worker that writes to the same log: not where it had the task in hand, nor where ours
     /// was not seen, which may be started by another name.
     pub(super) fn forget_other_services(&mut self) {
-        let is_seen = self.looks_at_processes().any(|process| {
-            programs::is_its_worker(self, &process) && !self.runs_for_another_service(process.pid)
-        });
-        if !is_seen {
-            return;
-        }
         let pids: BTreeSet<i32> = self.worker_lines.iter().filter_map(|told| told.pid).collect();
         let (known, unseen): (Vec<i32>, Vec<i32>) = pids
             .into_iter()
@@ -38,13 +32,28 @@ impl<'a> Story<'a> {
                 *streams.entry(stream).or_insert(true) &= others.contains(&pid);
             }
         }
-        self.worker_lines.retain(|told| {
+        let is_anothers = |told: &WorkerLine<'_>| {
             let stream = told.line.stream.as_deref();
-            let is_anothers = told.pid.is_some_and(|pid| others.contains(&pid))
+            told.pid.is_some_and(|pid| others.contains(&pid))
                 || stream.is_some_and(|stream| streams.get(stream) == Some(&true))
-                    && !told.line.carries_task_id;
-            !is_anothers
-        });
+                    && !told.line.carries_task_id
+        };
+        let is_running = || {
+            self.looks_at_processes().any(|process| {
+                programs::is_its_worker(self, &process) && !self.runs_for_another_service(process.pid)
+            })
+        };
+        // By its own stream of the log, or by the queue that it consumes.
+        let speaks = || {
+            self.worker_lines.iter().any(|told| {
+                let has_its_stream = told.line.stream.is_some() && told.worker_life().is_some();
+                (has_its_stream || told.adds_consumer_of(self.queue())) && !is_anothers(told)
+            })
+        };
+        if is_running() || speaks() {
+            let kept = self.worker_lines.iter().filter(|told| !is_anothers(told));
+            self.worker_lines = kept.copied().collect();
+        }
     }
 
     /// By its lines it had a message of the task's.
@@ -304,8 +313,24 @@ mod tests {
         };
         let lines = |ours: &str| crate::diagnosis::Story::new(&run(ours)).worker_lines().len();
         assert_eq!(lines("python dramatiq app"), 1);
-        // Ours was not seen: it may be started by another name.
-        assert_eq!(lines("python /srv/start.py"), 3);
+        // It was seen no more, and has a stream of its own.
+        assert_eq!(lines("python /srv/start.py"), 1);
+    }
+
+    /// Ours was not seen: it may be started by another name.
+    #[test]
+    fn what_may_be_our_own_is_kept() {
+        let scene = Scene::new()
+            .setup(|setup| setup.worker_command = vec!["dramatiq".into(), "app".into()])
+            .process(900, 1, "python dramatiq shop.tasks", |_| {})
+            .submitted()
+            .row("PENDING")
+            .publish("default")
+            .line("[PID 900] [MainThread] [dramatiq.WorkerProcess(0)] [INFO] Worker process is ready for action.");
+        let lines = |scene: &Scene| crate::diagnosis::Story::new(&scene.timeline).worker_lines().len();
+        assert_eq!(lines(&scene), 1);
+        let seen = scene.process(101, 1, "python dramatiq app", |_| {});
+        assert_eq!(lines(&seen), 0);
     }
 
     /// Nobody was seen at the end of the connection; the log says who took the message.

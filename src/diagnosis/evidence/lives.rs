@@ -34,6 +34,15 @@ pub(in crate::diagnosis) fn leaves_us_out(story: &Story<'_>, stream: Option<&str
     lines.any(|told| told.line.stream.as_deref() == stream && told.leaves_out(story))
 }
 
+/// Another stream of the log is that of the task's worker: it consumes the queue, or did, and this one never has.
+pub(in crate::diagnosis) fn is_anothers_stream(story: &Story<'_>, stream: Option<&str>) -> bool {
+    let adds = |told: &&WorkerLine<'_>| told.adds_consumer_of(story.queue());
+    let mut ours = story.worker_lines().iter().filter(adds).peekable();
+    stream.is_some()
+        && ours.peek().is_some()
+        && ours.all(|told| told.line.stream.is_some() && told.line.stream.as_deref() != stream)
+}
+
 /// The last word of the worker's own life is that it stops: that line, and what came of it where it was started again.
 pub(in crate::diagnosis) fn last_stop<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, bool)> {
     let lines = story.worker_lines();
