@@ -18,9 +18,10 @@ impl<'a> Story<'a> {
         let others: BTreeSet<i32> = known
             .iter()
             .copied()
-            .filter(|pid| self.runs_for_another_service(*pid) && !self.speaks_of_the_task(*pid))
+            .filter(|pid| self.runs_for_another_service(*pid))
             .collect();
-        if others.is_empty() {
+        // One that had the task is the task's worker, whatever the configuration names.
+        if others.is_empty() || others.iter().any(|pid| self.speaks_of_the_task(*pid)) {
             return;
         }
         // What ended meanwhile, and what names no pid, is of the service whose stream it is.
@@ -43,11 +44,11 @@ impl<'a> Story<'a> {
                 programs::is_its_worker(self, &process) && !self.runs_for_another_service(process.pid)
             })
         };
-        // By its own stream of the log, or by the queue that it consumes.
+        // By its own stream of the log: what has no name before it may be an earlier life of the same.
         let speaks = || {
             self.worker_lines.iter().any(|told| {
-                let has_its_stream = told.line.stream.is_some() && told.worker_life().is_some();
-                (has_its_stream || told.adds_consumer_of(self.queue())) && !is_anothers(told)
+                let is_a_workers = told.worker_life().is_some() || told.adds_consumer_of(self.queue());
+                told.line.stream.is_some() && is_a_workers && !is_anothers(told)
             })
         };
         if is_running() || speaks() {
