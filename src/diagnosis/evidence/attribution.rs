@@ -1,7 +1,8 @@
-//! Lines that name no message: whether the task's can be meant.
+//! Lines that name no message, and lines of other services: whether the task's can be meant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lines::LOG_AHEAD_MS;
 use super::{Story, Transfer, WorkerLine, programs, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
@@ -180,7 +181,7 @@ impl<'a> Story<'a> {
                         .as_deref()
                         .is_some_and(|actor| actors.contains(actor))
                     && !message.message_id.as_deref().is_none_or(is_ours)
-                    && event.at_ms <= told.at_ms + AHEAD_MS
+                    && event.at_ms <= told.at_ms + LOG_AHEAD_MS
             }
             _ => false,
         };
@@ -216,9 +217,6 @@ impl<'a> Story<'a> {
             || self.timeline.events.iter().any(on_another)
     }
 }
-
-/// How far a log line may reach us before the delivery that it follows.
-const AHEAD_MS: f64 = 500.0;
 
 fn leaves_it_open(told: &WorkerLine<'_>) -> bool {
     told.message_id().is_none() && told.mark.is_some_and(LogEvent::leaves_the_message_open)

@@ -396,7 +396,7 @@ fn day(stated: Option<&str>) -> Option<jiff::civil::Date> {
 }
 
 /// How far a log line may reach us before the delivery it follows.
-const LOG_AHEAD_MS: f64 = 500.0;
+pub(super) const LOG_AHEAD_MS: f64 = 500.0;
 
 #[cfg(test)]
 mod tests {

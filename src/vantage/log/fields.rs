@@ -10,7 +10,7 @@ use crate::timeline::{Level, LogLine};
 /// A line and the time it states, as written.
 pub type Parsed = (LogLine, Option<String>);
 
-const TRACEBACK: &str = "Traceback (most recent call last):";
+pub(super) const TRACEBACK: &str = "Traceback (most recent call last):";
 
 /// One field of logfmt, with what parts it from the next.
 static FIELD: LazyLock<Option<Regex>> =

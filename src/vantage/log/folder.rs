@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::fields::{Parsed, level, regex};
+use super::fields::{Parsed, TRACEBACK, level, regex};
 use super::format::{formats, has_head, parse};
 use crate::framework;
 use crate::timeline::{Level, scrub};
@@ -272,8 +272,6 @@ fn without_prefix(text: &str) -> (Option<&str>, &str) {
         _ => (None, text),
     }
 }
-
-const TRACEBACK: &str = "Traceback (most recent call last):";
 
 fn starts_traceback(text: &str) -> bool {
     let text = text.trim_start_matches([' ', '|', '+', '-']);
