@@ -56,9 +56,9 @@ pub enum Premise {
     /// No other message of this task waits or is at work: it was not sent again, and no retry of it has run, after what the
     /// log tells of.
     OnlyMessage,
-    /// Whoever writes the watched log is the worker that is to consume the task's queue, and not the worker of another
-    /// service that writes to the same log.
-    WriterIsTheWorker,
+    /// What this event shows is of the worker that is to consume the task's queue, and not of another service's that writes
+    /// to the same log.
+    WriterIsTheWorker(EventId),
     /// The log holds everything that the worker wrote.
     LogIsWhole,
     /// The rows come from the primary, and from no standby that lags behind it.
@@ -140,7 +140,7 @@ impl Premise {
             Premise::IsPrimary => {
                 "if the database that was read is the primary: a standby may be behind it".into()
             }
-            Premise::WriterIsTheWorker => {
+            Premise::WriterIsTheWorker(_) => {
                 "if the worker that writes the watched log is this task's: another service's may write to it, too".into()
             }
             Premise::LogIsWhole => "if the log holds everything that the worker wrote".into(),

@@ -157,6 +157,11 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
                 State::Assumed => assumed.push(premise),
             }
         }
+        // Several lines of one writer leave one thing open.
+        assumed.dedup_by_key(|premise: &mut Premise| match premise {
+            Premise::WriterIsTheWorker(_) => Premise::WriterIsTheWorker(0),
+            other => other.clone(),
+        });
         if !refuted && best.as_ref().is_none_or(|(least, _)| assumed.len() < least.len()) {
             best = Some((assumed, proof.evidence.clone()));
         }

@@ -432,6 +432,7 @@ mod tests {
                 .plain(Some(crate::timeline::Level::Error), error)
                 .process(100, 1, "python celery -A shop worker", |process| {
                     process.sockets = sockets.iter().map(|socket| (*socket).to_owned()).collect();
+                    process.is_configured = true;
                 })
                 .depth("celery", 1, 0)
                 .silence()

@@ -1,8 +1,7 @@
 //! The worker ends, is started again, and ends again.
 
-use super::worker_not_started::{died_at_start, reason};
+use super::worker_not_started::reason;
 use crate::diagnosis::evidence::{Depth, WorkerLine, containers, lives};
-use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -63,7 +62,7 @@ fn check(story: &Story<'_>) -> Answer {
         ),
         // Below DEBUG it may be at this very message that it ends. And beside one that is up it may be another service's.
         _ if delivered.is_some() && !story.debug_log() || is_anothers => Answer::likely(text, evidence),
-        _ => Answer::shown(text, evidence).given([Premise::WriterIsTheWorker]),
+        _ => Answer::shown(text, evidence),
     }
 }
 
@@ -106,7 +105,11 @@ fn by_engine(story: &Story<'_>, depth: Depth) -> Answer {
     let mut evidence = vec![container.n, depth.n];
     evidence.extend(died(container));
     evidence.extend(story.restarts(container).map(|(_, looks)| looks[0]));
-    let last_words = story.worker_lines().iter().rev().find(|told| died_at_start(told));
+    let last_words = story
+        .worker_lines()
+        .iter()
+        .rev()
+        .find(|told| told.died_at_start());
     let why = match (last_words, container.oom_killed, container.exit_code) {
         (Some(told), ..) => {
             evidence.push(told.n);
@@ -134,7 +137,11 @@ fn restarting(story: &Story<'_>, depth: Depth) -> Option<Answer> {
         return None;
     }
     let mut evidence = vec![said.n, depth.n];
-    let last_words = story.worker_lines().iter().rev().find(|told| died_at_start(told));
+    let last_words = story
+        .worker_lines()
+        .iter()
+        .rev()
+        .find(|told| told.died_at_start());
     let why = last_words.map_or(String::new(), |told| format!(": {}", reason(story, told)));
     evidence.extend(last_words.map(|told| told.n));
     evidence.sort_unstable();
@@ -176,7 +183,7 @@ fn boot_after<'s, 'a>(story: &'s Story<'a>, crash: &WorkerLine<'_>) -> Option<&'
 fn words(story: &Story<'_>, crash: &WorkerLine<'_>) -> (Option<u32>, String) {
     let lines = story.worker_lines();
     // A child's own words may stand on either side of its master's.
-    match lines.iter().rev().find(|told| died_at_start(told)) {
+    match lines.iter().rev().find(|told| told.died_at_start()) {
         Some(told) => (Some(told.n), reason(story, told)),
         None => match crash.mark {
             Some(LogEvent::ChildDied { pid, code }) => (
@@ -236,13 +243,26 @@ mod tests {
         )
     }
 
+    /// A life of it, whose master was seen to run the configured command.
+    fn configured(scene: Scene, master: i32, code: &str) -> Scene {
+        let seen = scene.process(master, 1, "python dramatiq app", |process| {
+            process.is_configured = true;
+            process.holds_log = false;
+        });
+        one_life(seen.gone(master), master, code)
+    }
+
     #[test]
     fn ends_with_a_boot_between_them_are_a_loop() {
         let anybodys = one_life(one_life(waiting(), 200, "-9"), 300, "-9")
             .depth("default", 1, 0)
             .silence();
         assert_eq!(anybodys.cause(), "likely worker-crash-loop");
-        let scene = one_life(one_life(ours(waiting()), 200, "-9"), 300, "-9")
+        let anothers = one_life(configured(ours(waiting()), 200, "-9"), 300, "-9")
+            .depth("default", 1, 0)
+            .silence();
+        assert_eq!(anothers.cause(), "likely worker-crash-loop");
+        let scene = configured(configured(waiting(), 200, "-9"), 300, "-9")
             .depth("default", 1, 0)
             .silence();
         assert_eq!(scene.cause(), "certain worker-crash-loop");
@@ -342,7 +362,7 @@ mod tests {
         let waiting = waiting().setup(|setup| {
             setup.worker_command = ["dramatiq", "worker"].map(str::to_owned).into();
         });
-        let scene = one_life(one_life(waiting, 200, "1").plain(None, traceback), 300, "1")
+        let scene = configured(configured(waiting, 200, "1").plain(None, traceback), 300, "1")
             .plain(None, traceback)
             .depth("default", 1, 0)
             .silence();
@@ -422,7 +442,7 @@ mod tests {
                 .line(&format!("[PID {child}] [MainThread] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue 'default'."))
         };
         let ends = |scene: Scene| scene.depth("default", 1, 0).silence().answer(&CAUSE);
-        let twice = || one_life(one_life(waiting(), 200, "-9"), 300, "-9");
+        let twice = || configured(configured(waiting(), 200, "-9"), 300, "-9");
         assert_eq!(ends(comes_up(twice(), 400)), "ruled out");
         assert_eq!(ends(one_life(comes_up(twice(), 400), 400, "-9")), "certain");
         // It was up before the other one began to crash.

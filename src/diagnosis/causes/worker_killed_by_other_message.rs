@@ -148,7 +148,8 @@ mod tests {
     }
 
     fn sent() -> Scene {
-        Scene::published()
+        let adds = "[PID 100] [Thread-2] [dramatiq.worker._WorkerMiddleware] [DEBUG] Adding consumer for queue 'default'.";
+        Scene::published().line(adds)
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The worker died while it started.
 
 use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
-use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{PlaceState, Source};
@@ -31,7 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let lines = story.worker_lines();
     // What a dying worker said last; any sign of a later life makes it history.
-    let Some(at) = lines.iter().rposition(|told| died_at_start(told)) else {
+    let Some(at) = lines.iter().rposition(|told| told.died_at_start()) else {
         return Answer::NotApplicable;
     };
     if let Some(alive) = later_life(story, at) {
@@ -107,9 +106,7 @@ fn check(story: &Story<'_>) -> Answer {
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
-        Answer::shown(text, evidence)
-            .given([Premise::WriterIsTheWorker])
-            .lasting_if(workers::stays_dead(story))
+        Answer::shown(text, evidence).lasting_if(workers::stays_dead(story))
     }
 }
 
@@ -188,7 +185,7 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
         return Some(Answer::ruled_out("it had booted, and ended later", [booted.n]));
     }
     let mut evidence = vec![launch.n, end.n];
-    let last_words = lines.iter().rev().find(|told| died_at_start(told));
+    let last_words = lines.iter().rev().find(|told| told.died_at_start());
     let why = match last_words {
         Some(told) => {
             evidence.push(told.n);
@@ -213,26 +210,6 @@ fn was_started(story: &Story<'_>) -> Option<Answer> {
     }
     // Its last lines may still be on their way.
     Some(Answer::shown(text, evidence).terminal_after(150))
-}
-
-pub(super) fn died_at_start(told: &WorkerLine<'_>) -> bool {
-    match told.mark {
-        Some(LogEvent::ImportFailed | LogEvent::UsageError) => true,
-        // The exporter's port is taken: only its own process dies, the worker goes on. So a taken
-        // port counts only as the end of a bare traceback. An application that logs an exception
-        // in a format of its own has something else before it.
-        None => {
-            let text = told.line.text.as_str();
-            let bare = text.starts_with("Traceback (most recent call last)") || text.starts_with("Process ");
-            bare && told.line.logger.is_none()
-                && told
-                    .line
-                    .traceback
-                    .as_deref()
-                    .is_some_and(|text| text.contains("Traceback (most recent call last)"))
-        }
-        _ => false,
-    }
 }
 
 /// The reason in one line.

@@ -1,6 +1,5 @@
 //! The worker consumes other queues only.
 
-use crate::diagnosis::causes::worker_not_started::died_at_start;
 use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, programs, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
@@ -32,7 +31,7 @@ fn check(story: &Story<'_>) -> Answer {
         story.worker_lines().iter().find(|other| {
             let is_another =
                 other.line.stream != told.line.stream || told.pid.is_some() && other.pid != told.pid;
-            is_another && died_at_start(other)
+            is_another && other.died_at_start()
         })
     };
     if let Some(told) = lines.iter().find(
@@ -71,7 +70,7 @@ fn check(story: &Story<'_>) -> Answer {
             format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`");
         // Without pids it cannot be told whether it is this one's own earlier try.
         let failed =
-            |other: &WorkerLine<'_>| told.pid.is_none() && other.pid.is_none() && died_at_start(other);
+            |other: &WorkerLine<'_>| told.pid.is_none() && other.pid.is_none() && other.died_at_start();
         let failed_at_all = || story.worker_lines().iter().find(|other| failed(other));
         return match failed_beside(told).or_else(failed_at_all) {
             Some(_) => Answer::likely(text, evidence),
@@ -158,7 +157,8 @@ fn by_command(story: &Story<'_>) -> Option<Answer> {
     };
     let depth = story.depths_since(queue).last().map(|depth| depth.n);
     let evidence: Vec<u32> = std::iter::once(queues.n).chain(depth).collect();
-    let answer = Answer::shown(text, evidence).given([Premise::SamePidSpace, Premise::WriterIsTheWorker]);
+    let answer =
+        Answer::shown(text, evidence).given([Premise::SamePidSpace, Premise::WriterIsTheWorker(queues.n)]);
     Some(answer.lasting_if(workers::is_the_one_we_started(story)))
 }
 

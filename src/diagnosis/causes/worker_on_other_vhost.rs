@@ -72,7 +72,7 @@ fn check(story: &Story<'_>) -> Answer {
                 }
                 return match story.sees(Source::WorkerLog) {
                     true => Answer::shown(text, evidence)
-                        .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
+                        .given([Premise::SamePidSpace, Premise::WriterIsTheWorker(process.n)])
                         .lasting_if(workers::is_the_one_we_started(story)),
                     false => Answer::likely(text, evidence).would_decide(&[Source::WorkerLog]),
                 };
@@ -88,14 +88,19 @@ fn check(story: &Story<'_>) -> Answer {
     let remotes = workers.iter().flat_map(|process| &process.sockets);
     let mut remotes = remotes.filter_map(|socket| socket.split(" -> ").nth(1));
     let default = remotes.find_map(|remote| default_broker(story, remote));
-    connections::other_broker(story, &workers, "the worker")
+    let answer = connections::other_broker(story, &workers, "the worker")
         // Its consumer's own connection may be the one that is missing.
         .at_most(match is_refused {
             true => Certainty::Likely,
             false => Certainty::Certain,
         })
-        .followed_by(&words(story, default))
-        .given([Premise::SamePidSpace, Premise::WriterIsTheWorker])
+        .followed_by(&words(story, default));
+    let process = match &answer {
+        Answer::Matched(matched) => matched.evidence.first().copied(),
+        _ => None,
+    };
+    let its = process.map(Premise::WriterIsTheWorker);
+    answer.given(its.into_iter().chain([Premise::SamePidSpace]))
 }
 
 /// A refusal in its log names our vhost, in RabbitMQ's words: `… in vhost 'shop' refused`.

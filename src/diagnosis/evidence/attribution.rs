@@ -61,10 +61,13 @@ impl<'a> Story<'a> {
     /// By its lines it had a message of the task's.
     fn speaks_of_the_task(&self, pid: i32) -> bool {
         let mut own = self.worker_lines.iter().filter(|told| told.pid == Some(pid));
-        own.any(|told| {
-            let id = told.message_id();
-            told.line.carries_task_id || id.is_some_and(|id| self.message_ids.contains(id))
-        })
+        own.any(|told| self.is_of_the_task(told))
+    }
+
+    /// It names a message of the task's, or the task.
+    pub(super) fn is_of_the_task(&self, told: &WorkerLine<'_>) -> bool {
+        let id = told.message_id();
+        told.line.carries_task_id || id.is_some_and(|id| self.message_ids.contains(id))
     }
 
     /// The process that wrote it was handed no message of the task, and another worker was: the line is about that

@@ -106,7 +106,17 @@ impl Story<'_> {
                 _ => {}
             }
         }
+        self.add_whose_lines_they_are(&mut premises);
         self.premises = premises;
+    }
+
+    /// What a line says of a worker is said of the one that wrote it.
+    fn add_whose_lines_they_are(&self, premises: &mut BTreeMap<EventId, Vec<Premise>>) {
+        let own = self.worker_lines.iter().filter(|told| told.is_about_its_writer());
+        for told in own.filter(|told| !self.lines.iter().any(|line| line.n == told.n)) {
+            let found = premises.entry(told.n).or_default();
+            found.push(Premise::WriterIsTheWorker(told.n));
+        }
     }
 
     pub fn premises_of(&self, n: EventId) -> &[Premise] {

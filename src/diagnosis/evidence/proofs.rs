@@ -2,6 +2,7 @@
 
 mod processes;
 mod requests;
+mod writers;
 
 use std::collections::BTreeSet;
 
@@ -51,7 +52,7 @@ impl Story<'_> {
             Premise::IdIsNew => self.id_is_new(),
             Premise::OnlyMessage => self.only_message(),
             Premise::IsPrimary => self.is_primary(),
-            Premise::WriterIsTheWorker => self.writer_is_the_worker(),
+            Premise::WriterIsTheWorker(n) => self.writer_is_the_worker(*n),
             Premise::LogIsWhole => self.log_is_whole(),
             Premise::IsAmongTheWaiting | Premise::WasSent => State::Assumed,
         }

@@ -18,6 +18,8 @@ pub struct WorkerLine<'a> {
     pub stated: Option<&'a str>,
 }
 
+const TRACEBACK: &str = "Traceback (most recent call last)";
+
 /// Lines of one thread, as far as the log tells them apart.
 pub type ThreadKey<'a> = (Option<&'a str>, Option<i32>, Option<&'a str>);
 
@@ -66,6 +68,38 @@ impl<'a> WorkerLine<'a> {
     /// Its worker was started for other queues.
     pub(in crate::diagnosis) fn leaves_out(&self, story: &Story<'_>) -> bool {
         matches!(self.mark, Some(LogEvent::DroppingConsumer { queue }) if story.is_of_my_queue(queue))
+    }
+
+    /// Why its worker does not work.
+    pub(in crate::diagnosis) fn is_about_its_writer(&self) -> bool {
+        let says_why = |mark: &LogEvent| {
+            matches!(
+                mark,
+                LogEvent::ChildDied { .. }
+                    | LogEvent::GaveUp { .. }
+                    | LogEvent::ConnectionError { .. }
+                    | LogEvent::DroppingConsumer { .. }
+            )
+        };
+        self.mark.is_some_and(says_why) || self.died_at_start()
+    }
+
+    /// The end of a worker that had not booted yet, by what nothing but the interpreter prints.
+    pub(in crate::diagnosis) fn died_at_start(&self) -> bool {
+        let line = self.line;
+        let text = line.text.as_str();
+        let is_bare = text.starts_with(TRACEBACK) || text.starts_with("Process ");
+        match self.mark {
+            Some(LogEvent::ImportFailed | LogEvent::UsageError) => true,
+            // The exporter's port is taken: only its own process dies, the worker goes on. So a taken
+            // port counts only as the end of a bare traceback. An application that logs an exception
+            // in a format of its own has something else before it.
+            None if is_bare && line.logger.is_none() => {
+                let traceback = line.traceback.as_deref();
+                traceback.is_some_and(|text| text.contains(TRACEBACK))
+            }
+            _ => false,
+        }
     }
 
     /// What it says of the worker's own life.

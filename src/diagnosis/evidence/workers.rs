@@ -142,7 +142,7 @@ pub(in crate::diagnosis) fn alive_or_likely(
             Answer::shown(text, evidence)
                 .given([match by_pid && !is_proved(Premise::SamePidSpace) {
                     true => Premise::SamePidSpace,
-                    false => Premise::WriterIsTheWorker,
+                    false => Premise::WriterIsTheWorker(n),
                 }])
                 .lasting_if(is_the_one_we_started(story))
         }

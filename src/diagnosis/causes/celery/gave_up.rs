@@ -2,7 +2,6 @@
 
 use super::APPLIES_TO;
 use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
-use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -136,7 +135,7 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, what: &str) -> Answer {
         None => Answer::shown(text, evidence).lasting_if(workers::stays_dead(story)),
         Some(_) => Answer::likely(text, evidence).would_decide(&[Source::Queue]),
     };
-    answer.given([Premise::WriterIsTheWorker])
+    answer
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::proved;
-use crate::diagnosis::evidence::containers::is_replica;
 use crate::diagnosis::evidence::relays::passes_on;
-use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, lives, programs, workers};
+use crate::diagnosis::evidence::{Fact, Story, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
-use crate::timeline::{Container, Process};
+use crate::timeline::Process;
 
 impl Story<'_> {
     /// A pid of the log is a worker of this machine that the log or the broker knows by something
@@ -212,62 +211,6 @@ impl Story<'_> {
         State::Assumed
     }
 
-    /// It was started by us, runs the configured command, or knows the task's queue or its actor.
-    pub(super) fn writer_is_the_worker(&self) -> State {
-        let all = self.worker_lines();
-        let lines = || all.iter();
-        let boots = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::BootingUp));
-        // What we started may start several services.
-        let launched = workers::is_the_one_we_started(self).then(|| self.started("worker"));
-        let is_one = |launch: &Launch| lines().filter(|told| told.n > launch.n && boots(told)).count() <= 1;
-        if let Some(launch) = launched.flatten().filter(is_one) {
-            return proved([launch.n]);
-        }
-        // Services of one project run the same command, each for some of its queues, and may share a log.
-        let mut writers = workers::live_workers(self).into_iter();
-        let is_its = |process: &Fact<&Process>| {
-            process.is_configured && !programs::leaves_out_our_queue(self, process)
-        };
-        if let Some(Fact { n, .. }) = writers.find(is_its) {
-            return proved([n]);
-        }
-        // Its engine says what runs in the container that writes it.
-        let containers = self.worker_containers();
-        let starts_ours = |container: &Fact<&Container>| programs::starts_ours(self, &container.command);
-        let mut processes = self.all_processes();
-        if self.one_leaves_us_out()
-            || processes.any(|process| programs::leaves_out_our_queue(self, &process))
-            || containers
-                .iter()
-                .any(|container| starts_ours(container) == Some(false))
-        {
-            return State::Assumed;
-        }
-        if let Some((first, rest)) = containers.split_first()
-            && starts_ours(first) == Some(true)
-            && rest.iter().all(|other| is_replica(first, other))
-        {
-            return proved([first.n]);
-        }
-        let actor = self.timeline.setup.actor.as_deref();
-        let knows = lines().find(|told| match told.mark {
-            Some(LogEvent::AddingConsumer { queue }) => self.is_of_my_queue(queue),
-            // On another queue it may be another service's actor of the same name.
-            Some(LogEvent::Received { actor: named, .. }) => {
-                actor == Some(named.as_str()) && !self.consumes_others_only()
-            }
-            _ => false,
-        });
-        let imports = || {
-            lines()
-                .rev()
-                .find(|told| imports_the_configured_modules(self, told))
-        };
-        // What came up is another's, or a later start of it, which says nothing of its modules.
-        let knows = knows.or_else(|| imports().filter(|_| lives::is_up(self).is_none()));
-        knows.map_or(State::Assumed, |told| proved([told.n]))
-    }
-
     /// The same command of the same user in the same folder is the same worker, started twice.
     pub(super) fn not_a_replica(&self, pid: i32) -> State {
         let Some(other) = self.process(pid) else {
@@ -303,25 +246,6 @@ impl Story<'_> {
             false => State::Assumed,
         }
     }
-}
-
-/// It raised on its way into a module that the configured command names: `shop.jobs` is in shop/jobs.py, or in shop/jobs/.
-fn imports_the_configured_modules(story: &Story<'_>, told: &WorkerLine<'_>) -> bool {
-    let Some(trace) = told.line.traceback.as_deref() else {
-        return false;
-    };
-    let command = &story.timeline.setup.worker_command;
-    let mut modules = command
-        .iter()
-        .skip(1)
-        .filter(|word| !word.starts_with('-') && !word.contains('/'))
-        .map(|word| word.split(':').next().unwrap_or(word));
-    modules.any(|module| {
-        let path = module.replace('.', "/");
-        trace.contains(&format!("/{path}.py\""))
-            || trace.contains(&format!("/{path}/"))
-            || trace.contains(&format!("'{module}'"))
-    })
 }
 
 /// What stands before the `@` of a node's name, where its command gives it one that is no pattern.
