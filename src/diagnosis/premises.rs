@@ -39,6 +39,8 @@ pub enum Premise {
     FirstVersionIsInsert,
     /// The final status in the row is of this run, and of no earlier one of the same task.
     StatusIsOfThisRun,
+    /// A worker's run has set it: a person or another program may write the same.
+    StatusIsByARun,
     /// Of this process's threads it is the task's that waits for the row, and no other with a connection of its own.
     WaitIsTheTasks(i32),
     /// Nothing was published that the broker refused after `send()` had returned.
@@ -112,6 +114,9 @@ impl Premise {
             }
             Premise::StatusIsOfThisRun => {
                 "if the status in the row is of this run: an earlier one of the same task may have left it".into()
+            }
+            Premise::StatusIsByARun => {
+                "if a worker has set the status: nobody was seen taking the message, and anybody may write that".into()
             }
             Premise::WaitIsTheTasks(pid) => {
                 format!("if it is the task's thread of pid {pid} that waits for the row, and no other of its threads")

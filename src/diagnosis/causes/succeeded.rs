@@ -60,7 +60,7 @@ fn check(story: &Story<'_>) -> Answer {
         }
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
-            .given([Premise::StatusIsOfThisRun])
+            .given([Premise::StatusIsOfThisRun, Premise::StatusIsByARun])
             .terminal_if(story.status_stays());
     }
     if let Some(evidence) = story.returned_for_good() {

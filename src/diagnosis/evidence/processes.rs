@@ -286,6 +286,10 @@ impl<'a> Story<'a> {
     /// The process that has our message, the only one unacknowledged, stands in the application's
     /// code below the framework's call of an actor.
     pub(super) fn stands_in_the_actor(&self) -> Option<Fact<()>> {
+        // By its worker's word it waits for its turn.
+        if control::holder(self).is_some_and(|(_, state)| state != "active") {
+            return None;
+        }
         let passage = self.deliveries().last()?;
         let taker = self.peer(passage.connection)?.value;
         if !self.acknowledges_after_the_run() {

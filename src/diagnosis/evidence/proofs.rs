@@ -41,6 +41,7 @@ impl Story<'_> {
             Premise::TracebackIsOurs(n) => self.traceback_is_ours(*n),
             Premise::FirstVersionIsInsert => self.first_version_is_insert(),
             Premise::StatusIsOfThisRun => self.status_of_this_run().map_or(State::Assumed, proved),
+            Premise::StatusIsByARun => self.status_by_a_run().map_or(State::Assumed, |n| proved([n])),
             Premise::WaitIsTheTasks(pid) => self.wait_is_the_tasks(*pid),
             // Without a trace of it, only the client's channel would show that it was not closed.
             Premise::NothingRefused => match permissions::refused_publish(self) {

@@ -133,7 +133,7 @@ impl Story<'_> {
 
     /// Where not every publish is seen: with nobody to take messages away, growth right after the submission is
     /// a publish. What was seen to be published for others is none of it.
-    fn grew_by_more_than_others(&self) -> Option<Depth> {
+    pub(super) fn grew_by_more_than_others(&self) -> Option<Depth> {
         if self.sees(Source::Firehose) && self.firehose_in_part().is_none() {
             return None;
         }

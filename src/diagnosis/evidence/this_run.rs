@@ -1,6 +1,6 @@
 //! What belongs to this run of the task, and not to an earlier one of the same id.
 
-use super::{Fact, Story, WorkerLine, broker, stacks};
+use super::{Fact, Story, WorkerLine, broker, control, stacks};
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -57,8 +57,9 @@ impl Story<'_> {
     /// taken this run's message, or while this run went another way and nothing shows that it wrote that.
     pub(super) fn is_of_an_older_run(&self, row: &Row) -> bool {
         let waits = || {
+            let was_sent = || !self.publishes().is_empty() || self.grew_by_more_than_others().is_some();
             !self.post_mortem()
-                && !self.publishes().is_empty()
+                && was_sent()
                 && self.deliveries().next().is_none()
                 && self.lines().is_empty()
                 && self.was_taken_by_nobody()
@@ -229,6 +230,36 @@ impl Story<'_> {
         // Afterwards whoever had taken it may be gone: only what waits was taken by nobody.
         let is_left = || depths.last().is_some_and(|depth| depth.ready > 0);
         undelivered || (nobody && (!self.post_mortem() || is_left()))
+    }
+
+    /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
+    /// queue. Afterwards whoever had it may be gone, and a row of results is written by nobody else.
+    pub(in crate::diagnosis) fn status_by_a_run(&self) -> Option<u32> {
+        let delivered = || self.deliveries().next().map(|passage| passage.n);
+        let spoke = || self.lines().first().map(|told| told.n);
+        let consumes = || {
+            let depths = self.depths_since(self.queue());
+            depths
+                .iter()
+                .find(|depth| depth.consumers > 0)
+                .map(|depth| depth.n)
+        };
+        let listed = || {
+            let list = self.consumers()?;
+            let mut names = list.iter().map(|consumer| consumer.queue.as_str());
+            names.any(|name| self.is_of_my_queue(name)).then_some(list.n)
+        };
+        let answers = || control::holder(self).map(|(answer, _)| answer.n);
+        let by_itself = || {
+            let is_known = self.post_mortem() || self.row_is_a_result() || self.is_without_message();
+            self.last_row().filter(|_| is_known).map(|row| row.n)
+        };
+        delivered()
+            .or_else(spoke)
+            .or_else(consumes)
+            .or_else(listed)
+            .or_else(answers)
+            .or_else(by_itself)
     }
 
     /// A message waits that may be the task's, and nobody takes any: whatever the row says, nothing shows that it ran.
