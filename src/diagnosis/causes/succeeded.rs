@@ -112,6 +112,37 @@ mod tests {
         assert_eq!(scene.verdict().exit_code, 0);
     }
 
+    /// A person may write what a worker writes.
+    #[test]
+    fn a_status_beside_no_sign_of_a_worker_is_not_certain() {
+        let written = |scene: Scene| {
+            let scene = scene.submitted().row("PENDING");
+            scene.at(3000.0).row("COMPLETED")
+        };
+        let blind = || Scene::new().without(Source::Firehose).without(Source::WorkerLog);
+        assert_eq!(written(blind()).cause(), "likely succeeded");
+        assert_eq!(
+            written(blind().depth("default", 0, 1)).cause(),
+            "likely succeeded"
+        );
+        let consumed = |consumers| {
+            let scene = Scene::new()
+                .depth("default", 0, consumers)
+                .submitted()
+                .row("PENDING");
+            let scene = scene.depth("default", 1, consumers).at(3000.0).row("COMPLETED");
+            scene.without(Source::Firehose)
+        };
+        assert_eq!(consumed(1).cause(), "certain succeeded");
+        // It waits there, and nobody takes any.
+        assert_ne!(consumed(0).verdict().exit_code, 0);
+        assert!(
+            !consumed(0).cause().ends_with("succeeded"),
+            "{}",
+            consumed(0).cause()
+        );
+    }
+
     /// Afterwards: a sweeper may have marked as done what nobody ever took.
     #[test]
     fn beside_a_message_that_nobody_takes_it_is_only_possible() {

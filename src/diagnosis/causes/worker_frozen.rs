@@ -1,7 +1,7 @@
 //! The worker process is stopped.
 
 use crate::diagnosis::evidence::{
-    Fact, Transfer, broker, connections, containers, control, holding, retries, stacks, workers,
+    Fact, Transfer, WorkerLine, broker, connections, containers, control, holding, retries, stacks, workers,
 };
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Story};
@@ -70,6 +70,12 @@ fn find(story: &Story<'_>) -> Answer {
         return all_frozen(story, Some(passage.n));
     };
     let evidence = [passage.n, process.n];
+    let mut lines = story.worker_lines().iter().rev();
+    let is_its =
+        |told: &&WorkerLine<'_>| told.pid == Some(process.pid) && told.at_ms > process.at_ms + A_MOMENT_MS;
+    if let Some(told) = lines.find(is_its) {
+        return Answer::ruled_out("it has written to its log since it was seen stopped", [told.n]);
+    }
     if process.frozen {
         return Answer::shown(
             format!(
@@ -117,6 +123,9 @@ fn find(story: &Story<'_>) -> Answer {
     // It need not be the watched worker.
     answer.naming("{worker_pid}", process.pid)
 }
+
+/// How long a line may be on its way.
+const A_MOMENT_MS: f64 = 1000.0;
 
 /// The message is settled, by the worker's word or by the broker's count.
 fn over(story: &Story<'_>) -> Option<u32> {
@@ -349,6 +358,27 @@ mod tests {
             .peer(WORKER, 101)
             .process(101, 100, "python dramatiq app", |process| process.state = state)
             .silence()
+    }
+
+    /// It was let go on, and nobody has looked since.
+    #[test]
+    fn one_that_has_written_since_is_a_near_miss() {
+        let stopped = |then_ms: f64| {
+            let scene = Scene::new()
+                .depth("default", 0, 1)
+                .at(-100.0)
+                .process(101, 100, "python dramatiq app", |process| process.state = 'T')
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .at(then_ms);
+            scene.pushed("m-1").silence().answer(&CAUSE)
+        };
+        // Its last words may have been on their way.
+        assert_eq!(stopped(500.0), "certain");
+        assert_eq!(stopped(3000.0), "ruled out");
     }
 
     /// Two were handed out, and one is held: it need not be ours, which a quiet worker may have run.

@@ -229,7 +229,10 @@ impl Story<'_> {
         let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
         // Afterwards whoever had taken it may be gone: only what waits was taken by nobody.
         let is_left = || depths.last().is_some_and(|depth| depth.ready > 0);
-        undelivered || (nobody && (!self.post_mortem() || is_left()))
+        // It came back from a worker that told of it.
+        let told_of = |told: &WorkerLine<'_>| told.mark.is_some_and(|mark| mark.handling().is_some());
+        let was_had = || self.lines.iter().any(told_of);
+        (undelivered || nobody && (!self.post_mortem() || is_left())) && !was_had()
     }
 
     /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
