@@ -67,7 +67,7 @@ fn check(story: &Story<'_>) -> Answer {
         .and_then(|process| story.process(process.ppid));
     let master = master.filter(|master| story.deliveries().next().is_none() && workers::is_worker(master));
     evidence.extend(master.map(|master| master.n));
-    let answer = match stands.is_shown {
+    let answer = match stands.is_shown && !locks::may_be_another_task_that_waits(story, one.pid) {
         true => Answer::likely(text, evidence),
         false => Answer::possible(text, evidence).would_decide(&[Source::WorkerLog]),
     };
@@ -166,6 +166,18 @@ mod tests {
         for part in ["an advisory lock", "backend 77", "report", "idle in transaction"] {
             assert!(summary.contains(part), "{part}: {summary}");
         }
+    }
+
+    /// The worker holds two messages, and no stack says which of them waits.
+    #[test]
+    fn another_task_of_the_process_may_wait() {
+        let held = |unacked| {
+            let scene = entered().totals("default", 0, unacked, serde_json::json!({}));
+            let scene = scene.see(Source::Database, session(Some("advisory")));
+            scene.timeout().answer(&CAUSE)
+        };
+        assert_eq!(held(1), "likely");
+        assert_eq!(held(2), "possible");
     }
 
     /// Ours may be the one that holds the lock.

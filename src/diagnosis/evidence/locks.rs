@@ -215,6 +215,13 @@ pub(in crate::diagnosis) fn is_held_by_itself(story: &Story<'_>, pid: i32) -> bo
         .any(|holder| holder.value == pid)
 }
 
+/// More than one message is in hand, and nothing says whose thread waits.
+pub(in crate::diagnosis) fn may_be_another_task_that_waits(story: &Story<'_>, pid: i32) -> bool {
+    let last = story.infos(story.queue()).last();
+    let has_several = last.is_some_and(|info| info.unacked > Some(1));
+    has_several && waits_for_the_database(story, pid).is_none()
+}
+
 /// The task's own thread stands outside of the database: another one of the process waits, maybe for what ours holds. A
 /// coroutine is on no thread's stack.
 pub(in crate::diagnosis) fn another_thread_waits(story: &Story<'_>, pid: i32) -> bool {
