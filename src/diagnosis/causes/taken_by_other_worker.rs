@@ -60,8 +60,14 @@ fn has_run_other_code(story: &Story<'_>, pid: i32, answer: Answer) -> Answer {
             other => other,
         };
     };
+    // While it is at it, what it stands in is why.
+    let is_over =
+        story.attempt_over().is_some() || !story.raised().is_empty() || broker::drained(story).is_some();
     answer
-        .at_most(Certainty::Likely)
+        .at_most(match is_over || story.row_failed().is_some() {
+            true => Certainty::Likely,
+            false => Certainty::Possible,
+        })
         .followed_by(&differs.value)
         .resting_on([differs.n])
 }
