@@ -91,6 +91,7 @@ const ALL: &[Transformation] = &[
     less("asked_again", row::asked_again),
     less("another_thread_waits", row::another_thread_waits),
     less("overwritten_row", row::overwritten_row),
+    less("set_by_hand", row::set_by_hand),
     less("small_ids", ids::small_ids),
     same("message_id_is_the_id", ids::message_id_is_the_id),
     less("quiet_worker", log::quiet_worker),

@@ -12,7 +12,16 @@ pub fn pairs(run: &Run) -> Vec<Wild> {
     let singles: Vec<&Transformation> = ALL
         .iter()
         // The sample stays the same: the last ones are pairs themselves.
-        .filter(|one| !["pairs", "others_wait", "sent_again", "a_neighbours_fault"].contains(&one.name))
+        .filter(|one| {
+            ![
+                "pairs",
+                "others_wait",
+                "sent_again",
+                "a_neighbours_fault",
+                "set_by_hand",
+            ]
+            .contains(&one.name)
+        })
         .collect();
     let mut all = Vec::new();
     for _ in 0..EACH * 3 {

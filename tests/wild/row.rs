@@ -2,7 +2,7 @@
 
 use taskdiag::timeline::{Event, EventKind, Row, Source, Xmax};
 
-use super::run::{Run, Wild, until_silence, wild};
+use super::run::{Run, Wild, event, until_silence, weave, wild};
 use super::sources::afterwards;
 
 /// The API stores the message's id in the row after `send()` and answers then; the actor is done by
@@ -416,4 +416,32 @@ pub fn another_thread_waits(run: &Run) -> Vec<Wild> {
     });
     let truth = run.truth.instead("actor-still-running");
     vec![wild("", elsewhere.told(truth))]
+}
+
+/// Nobody had the message, and a person wrote what a worker would have written. Only the API and the row are in sight.
+pub fn set_by_hand(run: &Run) -> Vec<Wild> {
+    let is_untaken = run.delivery().is_none() && !run.is_in_the_log() && run.truth.cause != "succeeded";
+    let in_sight = |event: &&Event| matches!(event.source, Source::Api | Source::Database | Source::Run);
+    let last = run.events().iter().rev().find_map(|event| match &event.kind {
+        EventKind::Row(row) if row.present => Some(row.clone()),
+        _ => None,
+    });
+    let (Some((end, _)), Some(last)) = (run.ended(), last) else {
+        return Vec::new();
+    };
+    let setup = &run.timeline.setup;
+    let is_final = last
+        .status
+        .as_ref()
+        .is_none_or(|word| setup.succeeded.contains(word));
+    if run.is_post_mortem() || run.is_started_here() || !is_untaken || is_final {
+        return Vec::new();
+    }
+    let Some(done) = setup.succeeded.first() else {
+        return Vec::new();
+    };
+    let row = EventKind::Row(reset(&last, done));
+    let mut events: Vec<Event> = run.events().iter().filter(in_sight).cloned().collect();
+    weave(&mut events, vec![event(end - 1.0, Source::Database, row)]);
+    vec![wild("", run.with(events).told(run.truth.instead("set-by-hand")))]
 }

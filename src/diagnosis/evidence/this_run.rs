@@ -1,6 +1,6 @@
 //! What belongs to this run of the task, and not to an earlier one of the same id.
 
-use super::{Fact, Story, WorkerLine, broker, control, stacks};
+use super::{Fact, Story, WorkerLine, broker, stacks};
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -233,36 +233,6 @@ impl Story<'_> {
         let told_of = |told: &WorkerLine<'_>| told.mark.is_some_and(|mark| mark.handling().is_some());
         let was_had = || self.lines.iter().any(told_of);
         (undelivered || nobody && (!self.post_mortem() || is_left())) && !was_had()
-    }
-
-    /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
-    /// queue. Afterwards whoever had it may be gone, and a row of results is written by nobody else.
-    pub(in crate::diagnosis) fn status_by_a_run(&self) -> Option<u32> {
-        let delivered = || self.deliveries().next().map(|passage| passage.n);
-        let spoke = || self.lines().first().map(|told| told.n);
-        let consumes = || {
-            let depths = self.depths_since(self.queue());
-            depths
-                .iter()
-                .find(|depth| depth.consumers > 0)
-                .map(|depth| depth.n)
-        };
-        let listed = || {
-            let list = self.consumers()?;
-            let mut names = list.iter().map(|consumer| consumer.queue.as_str());
-            names.any(|name| self.is_of_my_queue(name)).then_some(list.n)
-        };
-        let answers = || control::holder(self).map(|(answer, _)| answer.n);
-        let by_itself = || {
-            let is_known = self.post_mortem() || self.row_is_a_result() || self.is_without_message();
-            self.last_row().filter(|_| is_known).map(|row| row.n)
-        };
-        delivered()
-            .or_else(spoke)
-            .or_else(consumes)
-            .or_else(listed)
-            .or_else(answers)
-            .or_else(by_itself)
     }
 
     /// A message waits that may be the task's, and nobody takes any: whatever the row says, nothing shows that it ran.

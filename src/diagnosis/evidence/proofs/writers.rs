@@ -1,11 +1,11 @@
-//! Whose a line is, or a process: the worker's that is to consume the task's queue, or another service's that writes to the
-//! same log.
+//! Whose a line is, a process, or a status: the worker's that is to consume the task's queue, or another service's that
+//! writes to the same log.
 
 use std::collections::BTreeSet;
 
 use super::proved;
 use crate::diagnosis::evidence::containers::is_replica;
-use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, lives, programs, workers};
+use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, control, lives, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
 use crate::timeline::{Container, EventKind, Process};
@@ -30,6 +30,36 @@ impl<'a> Story<'a> {
             .or_else(|| self.word_of_its_own(&writer))
             .or_else(|| self.only_holder());
         found.map_or(State::Assumed, |n| proved([n]))
+    }
+
+    /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
+    /// queue. Afterwards whoever had it may be gone, and a row of results is written by nobody else.
+    pub(super) fn status_by_a_run(&self) -> Option<u32> {
+        let delivered = || self.deliveries().next().map(|passage| passage.n);
+        let spoke = || self.lines().first().map(|told| told.n);
+        let consumes = || {
+            let depths = self.depths_since(self.queue());
+            depths
+                .iter()
+                .find(|depth| depth.consumers > 0)
+                .map(|depth| depth.n)
+        };
+        let listed = || {
+            let list = self.consumers()?;
+            let mut names = list.iter().map(|consumer| consumer.queue.as_str());
+            names.any(|name| self.is_of_my_queue(name)).then_some(list.n)
+        };
+        let answers = || control::holder(self).map(|(answer, _)| answer.n);
+        let by_itself = || {
+            let is_known = self.post_mortem() || self.row_is_a_result() || self.is_without_message();
+            self.last_row().filter(|_| is_known).map(|row| row.n)
+        };
+        delivered()
+            .or_else(spoke)
+            .or_else(consumes)
+            .or_else(listed)
+            .or_else(answers)
+            .or_else(by_itself)
     }
 
     fn writer(&self, n: EventId) -> Writer<'a> {
