@@ -72,7 +72,8 @@ impl Timeline {
     }
 
     /// Appends an event and numbers it.
-    pub fn push(&mut self, event: Event) -> u32 {
+    pub fn push(&mut self, mut event: Event) -> u32 {
+        self.put_in_its_place(&mut event);
         let is_the_frameworks = self.is_by_the_frameworks_logger(&event);
         self.names_loggers |= is_the_frameworks == Some(true);
         let (mark, named) = match (&event.source, &event.kind) {
@@ -88,6 +89,24 @@ impl Timeline {
             _ => (None, None),
         };
         self.put(event, mark, named)
+    }
+
+    /// A line from before the run that states no time was written no later than the next one of its file that does, and
+    /// is taken to be as old as the one before it.
+    fn put_in_its_place(&mut self, event: &mut Event) {
+        let Some(file) = file_of(event) else {
+            return;
+        };
+        let above = self.events.iter_mut().rev();
+        let mut above = above.filter(|other| file_of(other) == Some(file));
+        if event.stated.is_none() {
+            let before = above.next().map_or(event.at_ms, |other| other.at_ms);
+            event.at_ms = event.at_ms.min(before);
+            return;
+        }
+        for undated in above.take_while(|other| other.stated.is_none()) {
+            undated.at_ms = undated.at_ms.min(event.at_ms);
+        }
     }
 
     /// Nothing where the line names no logger, or is none of the worker's.
@@ -369,10 +388,19 @@ pub(crate) fn round(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }
 
+/// Of a line from before the run: its log, and how old that is, which tells its files apart.
+fn file_of(event: &Event) -> Option<(Source, Option<u64>)> {
+    match &event.kind {
+        EventKind::Line(line) if line.before => Some((event.source, line.age_s)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::diagnosis::testing::{API, Scene};
     use crate::framework::Message;
+    use crate::timeline::{EventKind, LogLine, Source};
 
     /// An outbox sent it late, or it came back from a dead-letter queue: its stamp is not the time of its publish.
     #[test]
@@ -394,5 +422,42 @@ mod tests {
         let unstamped = zero(-58.0);
         assert!(unstamped.abs() < 5_000.0, "{unstamped}");
         assert_eq!(zero(40.0), unstamped);
+    }
+
+    /// Read one after another, some without a time of their own.
+    #[test]
+    fn a_line_without_a_time_stands_between_its_neighbours() {
+        let told = |lines: &[(bool, f64)], before: bool| -> Vec<f64> {
+            let mut scene = Scene::new();
+            for (states, at_ms) in lines {
+                let line = LogLine {
+                    before,
+                    age_s: Some(5),
+                    ..LogLine::default()
+                };
+                scene = scene
+                    .at(at_ms - 10.0)
+                    .see(Source::WorkerLog, EventKind::Line(line));
+                if *states {
+                    let mut event = scene.timeline.events.pop().expect("the line");
+                    scene.timeline = scene.timeline.prefix(usize::MAX);
+                    event.stated = Some("10:00".into());
+                    event.at_ms = *at_ms;
+                    scene.timeline.push(event);
+                }
+            }
+            let is_line = |kind: &EventKind| matches!(kind, EventKind::Line(_));
+            let events = scene.timeline.events.iter().filter(|event| is_line(&event.kind));
+            events.map(|event| event.at_ms).collect()
+        };
+        let lines = [
+            (false, 500.0),
+            (true, -900.0),
+            (false, 510.0),
+            (true, -300.0),
+            (false, 520.0),
+        ];
+        assert_eq!(told(&lines, true), [-900.0, -900.0, -900.0, -300.0, -300.0]);
+        assert_eq!(told(&lines, false), [500.0, -900.0, 510.0, -300.0, 520.0]);
     }
 }

@@ -270,10 +270,11 @@ impl Follower {
         for (mut line, stated) in earlier.into_iter().chain(recent) {
             line.before = true;
             line.age_s = age;
-            let ago = stated
-                .as_deref()
-                .zip(clock)
-                .and_then(|(stated, clock)| clock.age(stated, now));
+            let ago = match stated.as_deref() {
+                Some(stated) => clock.and_then(|clock| clock.age(stated, now)),
+                // No later than the file's last change.
+                None => age.map(Duration::from_secs),
+            };
             tap.line_from_before(line, stated, ago);
         }
     }
