@@ -34,7 +34,8 @@ pub use message::{ArgumentValues, BorrowedMessage, FollowUp, Later, Message};
 pub use queues::{LaterWords, Queues, Role};
 pub use stack::{FrameMatch, StackShape, is_database_library};
 pub use traceback::{
-    Traceback, TracebackFrame, before_the_last, class_of, exception_in, function_of, is_one_of, raises_one_of,
+    Traceback, TracebackFrame, before_the_last, class_of, ends_a_program, exception_in, function_of,
+    is_a_programs_first_frame, is_one_of, raises_one_of,
 };
 
 /// One task framework.

@@ -232,6 +232,18 @@ const GROUP: &str = "Exception Group Traceback (most recent call last)";
 /// Between two tracebacks of a chain.
 const IN_CHAIN: &str = "\n\nDuring handling of the above exception";
 
+/// Its first frame is the program's own beginning: nobody caught it, and the program ended.
+pub fn ends_a_program(traceback: &str) -> bool {
+    let mut lines = traceback.lines().skip_while(|line| !line.starts_with(BEGIN));
+    lines.nth(1).is_some_and(is_a_programs_first_frame)
+}
+
+/// `File "/v/bin/celery", line 8, in <module>`, or what `python -m` puts before that.
+pub fn is_a_programs_first_frame(line: &str) -> bool {
+    let is_frame = line.trim_start().starts_with("File \"");
+    is_frame && (line.ends_with(", in <module>") || line.ends_with(", in _run_module_as_main"))
+}
+
 fn is_standard(file: &str) -> bool {
     let standard = [
         "/asyncio/",

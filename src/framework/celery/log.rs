@@ -15,7 +15,7 @@ use crate::framework::{
 
 pub(super) const LOG: LogShape = LogShape {
     // The banner is printed, not logged.
-    format: r"^(?:\[(?P<time>\d{4}-[^\]]*?): (?P<level>[A-Z]+)/(?P<thread>[^\]]+)\] (?P<text>.*)| -{10,} \S+@\S+ v\d.*| +\.> \S+ +exchange=.*)$",
+    format: r"^(?:\[(?P<time>\d{4}-[^\]]*?): (?P<level>[A-Z]+)/(?P<thread>[^\]]+)\] (?P<text>.*)| -{10,} \S+@\S+ v\d.*|-- \*{7} -{4} \S+ (?P<printed>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)| +\.> \S+ +exchange=.*)$",
     read,
     message_of,
     blocks: &[

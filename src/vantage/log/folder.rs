@@ -154,6 +154,11 @@ impl Folder {
 
 impl Stream {
     fn line(&mut self, text: &str, is_entry: bool, out: &mut Vec<Parsed>) {
+        if self.is_the_end_of_another(text) {
+            self.open.iter_mut().for_each(|(line, _)| line.traceback = None);
+            out.extend(self.open.take());
+            self.line(TRACEBACK, false, out);
+        }
         if !is_entry
             && self.continues(text)
             && let Some((open, _)) = &mut self.open
@@ -207,6 +212,18 @@ impl Stream {
             .and_then(|text| text.lines().next_back())
             .is_some_and(indented);
         self.inside && (indented(text) || (after_frame && !has_head(text)))
+    }
+
+    /// The traceback that has just begun is a program's that ended, and stands behind a line that tells of no error and
+    /// announces none: the last one of another program's life.
+    fn is_the_end_of_another(&self, text: &str) -> bool {
+        let Some((open, _)) = &self.open else {
+            return false;
+        };
+        open.traceback.as_deref() == Some(TRACEBACK)
+            && open.level < Some(Level::Warning)
+            && !open.text.trim_end().ends_with(':')
+            && framework::is_a_programs_first_frame(text)
     }
 
     /// Whether this line belongs to the one before.

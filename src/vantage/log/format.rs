@@ -101,7 +101,7 @@ pub(super) fn parse(text: &str) -> (LogLine, Option<String>, bool) {
             text: group("text").unwrap_or_else(|| text.to_owned()),
             ..LogLine::default()
         };
-        return (line, group("time"), true);
+        return (line, group("time").or_else(|| group("printed")), true);
     }
     let head = head_of(text);
     let time = TIME
@@ -411,5 +411,41 @@ mod tests {
         let spoken =
             read("2026-01-01 14:38:28 [ERROR] no Traceback (most recent call last): was kept\nfoo: bar\n");
         assert_eq!(spoken[0].0.traceback, None);
+    }
+
+    /// The next process, which died as it began, writes to the same log.
+    #[test]
+    fn a_programs_end_is_not_the_traceback_of_a_line_before_it() {
+        let end = |first: &str| {
+            format!(
+                "Traceback (most recent call last):\n  File \"/v/bin/celery\", line 8, in {first}\n    sys.exit(main())\nKeyError: 'TOKEN'\n"
+            )
+        };
+        let told = |line: &str, first: &str| -> Vec<bool> {
+            let head = "[2025-01-01 10:00:00,000: INFO/MainProcess] celery@vm ready.\n";
+            let lines = read(&format!("{head}{line}\n{}", end(first)));
+            lines[1..]
+                .iter()
+                .map(|(line, _)| line.traceback.is_some())
+                .collect()
+        };
+        let warm = "worker: Warm shutdown (MainProcess)";
+        assert_eq!(told(warm, "<module>"), [false, true]);
+        let done = "[2025-01-01 10:00:01,000: INFO/ForkPoolWorker-1] Task a.b[x] succeeded in 0.1s: None";
+        assert_eq!(told(done, "<module>"), [false, true]);
+        assert_eq!(told(done, "_run_module_as_main"), [false, true]);
+        // A record's own, by its level, its words, or where it was caught.
+        let failed = done.replace("INFO", "ERROR");
+        for own in [
+            told(&failed, "<module>"),
+            told("Process worker-1:", "<module>"),
+            told(done, "handle"),
+        ] {
+            assert_eq!(own, [true]);
+        }
+        let (line, stated) =
+            &read("-- ******* ---- Linux-6.1-x86_64-with-glibc2.36 2025-01-01 10:00:00\n")[0];
+        assert_eq!(stated.as_deref(), Some("2025-01-01 10:00:00"));
+        assert!(line.text.ends_with("10:00:00"));
     }
 }
