@@ -235,12 +235,14 @@ fn had_it(story: &Story<'_>, died: &WorkerLine<'_>) -> bool {
 /// Whose connection had the message is not known. It was begun, a worker process died, and the queue that it was
 /// taken from has no consumer any more: of those that had it, that one is known to have died.
 fn a_worker_died_meanwhile(story: &Story<'_>) -> Option<Answer> {
-    let passage = story.deliveries().last()?;
-    if story.peer(passage.connection).is_some()
-        || story.reached(Stage::Entered).is_none()
-        || story.attempt_over().is_some()
-        || !story.raised().is_empty()
+    if story.reached(Stage::Entered).is_none() || story.attempt_over().is_some() || !story.raised().is_empty()
     {
+        return None;
+    }
+    let Some(passage) = story.deliveries().last() else {
+        return by_the_end_of_its_log(story);
+    };
+    if story.peer(passage.connection).is_some() {
         return None;
     }
     let died = story.worker_lines().iter().rfind(|told| {
@@ -261,6 +263,28 @@ fn a_worker_died_meanwhile(story: &Story<'_>) -> Option<Answer> {
             [passage.n, died.n, left.n],
         )
     })
+}
+
+/// Afterwards nobody saw whose hands it was in.
+fn by_the_end_of_its_log(story: &Story<'_>) -> Option<Answer> {
+    let died = story.life_ended_in_a_death().filter(|_| story.closed())?;
+    let left = story.depths(story.queue()).last()?;
+    let text = format!(
+        "the row says that the task was begun, the worker's log ends in a death, and what it had in hand is back on `{}`, which nobody consumes: {}",
+        story.queue(),
+        died.line.text
+    );
+    let begun = story.rows().last().map(|row| row.n);
+    let evidence = [Some(died.n), Some(left.n), begun];
+    let nobody = nobody_is_left(story, &died);
+    let answer = Answer::likely(text, evidence.into_iter().flatten().collect::<Vec<u32>>());
+    let by_itself = matches!(died.mark, Some(LogEvent::ChildDied { code: 1.., .. }));
+    Some(
+        answer
+            .owned_by(by_itself.then_some(&[Owner::WorkerCode]))
+            .case("the program ended itself", by_itself)
+            .case("no worker is left", nobody.unwrap_or(true)),
+    )
 }
 
 /// Two sources with different delays.
@@ -862,5 +886,67 @@ mod tests {
         };
         assert_ne!(without_pids(101), "not applicable");
         assert_eq!(without_pids(102), "not applicable");
+    }
+
+    /// Its queue was looked at for the first time when it was dead: that nobody consumed is no word of whether it had it.
+    #[test]
+    fn it_died_before_the_first_look() {
+        let scene = |status: &str| {
+            let scene = Scene::quiet(|scene| scene.depth("default", 0, 1)).row(status);
+            died(scene, 101).gone(101).depth("default", 1, 0).silence()
+        };
+        let begun = scene("RUNNING");
+        assert_eq!(
+            begun.cause(),
+            "likely worker-died-in-actor",
+            "{}",
+            begun.summary()
+        );
+        assert_ne!(scene("PENDING").cause(), "likely worker-died-in-actor");
+    }
+
+    /// Afterwards: the row, the log's last word, and a message that is back.
+    #[test]
+    fn its_log_ends_in_a_death() {
+        let asked = |pid: i32, status: &str, said_later: bool| {
+            let scene = Scene::new()
+                .given()
+                .from_before(20)
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.");
+            let scene = died(scene, pid).from_now_on();
+            let mut scene = scene
+                .api_log("accepted task_1", "")
+                .row(status)
+                .depth("default", 1, 0);
+            for event in &mut scene.timeline.events {
+                if let EventKind::Line(line) = &mut event.kind
+                    && event.source == Source::ApiLog
+                {
+                    line.before = true;
+                    line.carries_task_id = true;
+                    event.at_ms = if said_later { 0.0 } else { -2_000.0 };
+                }
+            }
+            scene.silence()
+        };
+        let begun = asked(101, "RUNNING", false);
+        assert_eq!(
+            begun.cause(),
+            "likely worker-died-in-actor",
+            "{}",
+            begun.summary()
+        );
+        // One that never came up had nothing in hand; nor had one that died before there was the task.
+        for other in [
+            asked(102, "RUNNING", false),
+            asked(101, "PENDING", false),
+            asked(101, "RUNNING", true),
+        ] {
+            assert!(
+                !other.cause().ends_with("worker-died-in-actor"),
+                "{}",
+                other.summary()
+            );
+        }
     }
 }

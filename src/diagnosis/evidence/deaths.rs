@@ -3,7 +3,7 @@
 use super::{Story, Transfer, WorkerLine, control, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::EventId;
-use crate::framework::{HeldTask, LogEvent, contains_token};
+use crate::framework::{HeldTask, LogEvent, WorkerLife, contains_token};
 use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -59,6 +59,30 @@ impl<'a> Story<'a> {
                 && self.may_have_had_it(died)
                 && (last.is_some() || delivered())
         })
+    }
+
+    /// Afterwards: the worker's life ended with the death of a process that had come up, after the API had spoken of the
+    /// task, and messages wait that nobody takes: what it had in hand is among them.
+    pub(in crate::diagnosis) fn life_ended_in_a_death(&self) -> Option<WorkerLine<'a>> {
+        let last = self.depths(self.queue()).last()?;
+        let is_back = self.post_mortem() && last.ready > 0 && last.consumers == 0;
+        let mut lives = self
+            .worker_lines
+            .iter()
+            .filter(|told| told.worker_life().is_some());
+        let died = lives.next_back().filter(|_| is_back)?;
+        let Some(LogEvent::ChildDied { pid, .. }) = died.mark else {
+            return None;
+        };
+        let came_up =
+            lives.any(|told| told.worker_life() == Some(WorkerLife::Up) && told.line.pid == Some(*pid));
+        let is_of_the_task = |event: &&Event| match &event.kind {
+            EventKind::Line(line) => event.source == Source::ApiLog && line.before && line.carries_task_id,
+            _ => false,
+        };
+        let spoken = self.timeline.events.iter().find(is_of_the_task);
+        let is_older = spoken.is_some_and(|event| event.at_ms > died.at_ms);
+        (came_up && !is_older).then_some(*died)
     }
 
     /// That the actor returned is said by the application's logger, which may be quieter than the framework's: only one

@@ -297,8 +297,9 @@ impl Story<'_> {
             // A running status that stands there although nobody can have taken the message, or while
             // the thread is still in a hook before the actor, was set by somebody else.
             // Or a hook did, which then had the message skipped.
-            let by_somebody_else =
-                || self.was_taken_by_nobody() || self.stands_before_the_actor() || self.was_skipped();
+            // A worker that died gave back what it had begun.
+            let untaken = || self.was_taken_by_nobody() && self.life_ended_in_a_death().is_none();
+            let by_somebody_else = || untaken() || self.stands_before_the_actor() || self.was_skipped();
             if is(&setup.succeeded) || (is(&setup.running) && !by_somebody_else()) {
                 reached.put(Stage::Entered, Some(row.at_ms), row.n);
             }

@@ -226,7 +226,9 @@ impl Story<'_> {
             && self.deliveries().next().is_none()
             && !(self.is_trace() && self.publishes.is_empty());
         let depths = self.depths_since(self.queue());
-        let nobody = !depths.is_empty() && depths.iter().all(|depth| depth.consumers == 0);
+        let nobody = !depths.is_empty()
+            && depths.iter().all(|depth| depth.consumers == 0)
+            && self.deliveries().next().is_none();
         // Afterwards whoever had taken it may be gone: only what waits was taken by nobody.
         let is_left = || depths.last().is_some_and(|depth| depth.ready > 0);
         // It came back from a worker that told of it.
