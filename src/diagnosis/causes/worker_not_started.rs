@@ -1,9 +1,9 @@
 //! The worker died while it started.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, broker, lives, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
-use crate::timeline::{PlaceState, Source};
+use crate::timeline::{PlaceState, Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-not-started",
@@ -89,6 +89,13 @@ fn check(story: &Story<'_>) -> Answer {
         Some(said) => format!("{text} ({said})"),
         None => text,
     };
+    if old && let Some(api) = system_began_since(story, &told) {
+        evidence.push(api.n);
+        let text = format!(
+            "{text}; the API was started later than that, and a worker may have been, whose log is elsewhere"
+        );
+        return Answer::possible(text, evidence).would_decide(&[Source::Process]);
+    }
     // Whoever runs by now may write elsewhere.
     if let Some(days) = told
         .line
@@ -135,6 +142,21 @@ fn runs_elsewhere(story: &Story<'_>) -> bool {
             && story.gone(process.pid).is_none()
     })
 }
+
+/// The API began so much later that it is another start of the system.
+fn system_began_since<'a>(story: &Story<'a>, told: &WorkerLine<'_>) -> Option<Fact<&'a Process>> {
+    let written = story.timeline.zero_ms() + told.at_ms;
+    let is_later = |process: &Process| {
+        let started = process.started_at_ms;
+        started.is_some_and(|at| at as f64 > written + ONE_START_MS)
+    };
+    let all = story.api_processes();
+    let began = all.iter().all(|process| is_later(process));
+    all.into_iter().next().filter(|_| began)
+}
+
+/// Services that are started together start within this time.
+const ONE_START_MS: f64 = 600_000.0;
 
 /// A line behind that one which tells of a worker that came up. Another service's life is none of this one's.
 fn later_life(story: &Story<'_>, at: usize) -> Option<u32> {
@@ -571,5 +593,31 @@ mod tests {
         let zero = 1_000_000;
         assert_eq!(lives(zero - 60_000), "likely");
         assert_eq!(lives(zero + 2_000), "certain");
+    }
+
+    /// Yesterday's log: the system was started again since.
+    #[test]
+    fn words_of_an_earlier_start_of_the_system() {
+        let asked = |api_started_at_ms: i64| {
+            Scene::new()
+                .at(-36_000_000.0)
+                .from_before(36_000)
+                .error("dramatiq.WorkerProcess(0)", IMPORT)
+                .at(-900.0)
+                .from_now_on()
+                .see(Source::Process, EventKind::ApiProcess { pid: 50 })
+                .process(50, 1, "python uvicorn main:app", |process| {
+                    process.started_at_ms = Some(api_started_at_ms);
+                })
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .silence()
+        };
+        assert_eq!(asked(999_000).cause(), "likely no-consumer");
+        assert_eq!(asked(999_000).answer(&CAUSE), "possible");
+        assert_eq!(asked(999_000 - 36_000_000).cause(), "likely worker-not-started");
     }
 }
