@@ -1,6 +1,6 @@
 //! The worker was told to stop.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, lives, programs, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, holding, lives, programs, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{PlaceState, Source};
@@ -10,6 +10,13 @@ pub(super) const CAUSE: Cause = Cause {
     id: "worker-shutting-down",
     keeps_from: &[Stage::Received, Stage::Delivered, Stage::Finished],
     owner: &[Owner::Deployment],
+    // When these are over, it ends.
+    explains: &[
+        "actor-still-running",
+        "workers-busy",
+        "waiting-in-worker",
+        "worker-blocked",
+    ],
     scenario: Some(Scenario::C),
     needs: &[&[Source::WorkerLog]],
     page: include_str!("worker_shutting_down.md"),
@@ -50,6 +57,15 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(drained) = broker::drained(story).filter(|_| passage.is_some()) {
         return Answer::ruled_out("the message does not wait any more", [drained]);
     }
+    if let Some(began) = lives::began_since(story, &told) {
+        return Answer::ruled_out("a worker that was started after that lives", [told.n, began.n]);
+    }
+    if let Some(n) = lives::goes_on_since(story, &told) {
+        return Answer::ruled_out(
+            "another worker said it: one that writes to this log goes on",
+            [told.n, n],
+        );
+    }
     if in_its_hands {
         return Answer::likely(
             "the worker began to shut down with the message in its hands: the broker gives it back",
@@ -61,6 +77,17 @@ fn check(story: &Story<'_>) -> Answer {
     }
     if let Some(over) = has_stopped(story) {
         return over;
+    }
+    // That its own run is what it finishes is excluded.
+    let handed = taken.is_some_and(|at| at >= told.at_ms) || !workers::running_others(story).is_empty();
+    if let Some(consumers) = lives::only_draining_consume(story).filter(|_| handed || waits(story)) {
+        let text = "the worker was told to stop, and takes no task any more; until it ends, the broker goes on handing it messages";
+        let draining = lives::draining(story).into_iter().map(|process| process.n);
+        let evidence = [told.n, consumers].into_iter().chain(draining);
+        return Answer::likely(
+            format!("{text}: {}", told.line.text),
+            evidence.collect::<Vec<u32>>(),
+        );
     }
     match broker::has_consumer(story) {
         Some(_) if passage.is_none() && story.sees_all(Source::Firehose) => {
@@ -75,18 +102,20 @@ fn check(story: &Story<'_>) -> Answer {
                 false => "the worker was shutting down before the message came",
             };
             let text = format!("{when}: {}", told.line.text);
-            // Long ago, and none of its processes was found: it may as well have been killed then.
-            let is_old = told.line.before && told.at_ms < -OLD_MS;
-            match is_old && story.sees(Source::Process) && workers::live_workers(story).is_empty() {
-                true => Answer::possible(text, [told.n]),
-                false => Answer::likely(text, [told.n]),
+            // Whoever stops has mostly ended a moment later: nobody consumes then, and that is all.
+            match workers::watched_is_alive(story) {
+                Some(alive) => Answer::likely(text, [told.n, alive]),
+                None => Answer::possible(text, [told.n]),
             }
         }
     }
 }
 
-/// Engines and supervisors wait no longer than this before they kill, as a rule.
-const OLD_MS: f64 = 10_000.0;
+/// A message lies on the queue.
+fn waits(story: &Story<'_>) -> bool {
+    let last = holding::depths_since_publish(story).into_iter().next_back();
+    last.is_some_and(|depth| depth.ready > 0)
+}
 
 /// It was told to stop while it ran the task, and has ended before that was done.
 fn broken_off(story: &Story<'_>, told: &WorkerLine<'_>, in_its_hands: bool) -> Answer {
@@ -157,7 +186,7 @@ fn only_twins(story: &Story<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::testing::Scene;
+    use crate::diagnosis::testing::{Scene, WORKER};
 
     /// It ended some time ago; other containers' programs have the pids of its log by chance.
     #[test]
@@ -316,5 +345,108 @@ mod tests {
         assert_eq!(stopped(1).answer(&CAUSE), "likely");
         assert!(stopped(1).summary().contains("gives it back"));
         assert_eq!(stopped(0).answer(&CAUSE), "ruled out");
+    }
+
+    /// A deploy: the old one has ended, and the new one has not said a word yet.
+    #[test]
+    fn a_worker_that_was_started_since_is_a_near_miss() {
+        let deployed = |started_at_ms: i64| {
+            Scene::new()
+                .from_before(5)
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .info("dramatiq.WorkerProcess(0)", STOPPING)
+                .from_now_on()
+                .process(200, 1, "python dramatiq -v app", |process| {
+                    process.holds_log = true;
+                    process.started_at_ms = Some(started_at_ms);
+                })
+                .depth("default", 0, 0)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .stack(
+                    200,
+                    "MainThread",
+                    &[
+                        ("<module>", "/app/heavy.py"),
+                        ("import_module", "/usr/lib/python3.11/importlib/__init__.py"),
+                    ],
+                )
+                .silence()
+        };
+        let began = deployed(1_000_600);
+        assert_eq!(began.answer(&CAUSE), "ruled out");
+        assert!(
+            began.cause().ends_with("worker-still-booting"),
+            "{}",
+            began.cause()
+        );
+        assert_eq!(deployed(990_000).answer(&CAUSE), "likely");
+    }
+
+    /// Until it ends it goes on consuming, and takes nothing.
+    #[test]
+    fn the_only_consumer_stops() {
+        let stopping = |consumers: u64| {
+            Scene::new()
+                .worker_booted()
+                .debug(
+                    "dramatiq.worker.WorkerThread",
+                    "Received message act('task_0') with id 'm-0'.",
+                )
+                .info("dramatiq.WorkerProcess(0)", STOPPING)
+                .depth("default", 0, consumers)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .peer(WORKER, 101)
+                .totals("default", 1, 1, serde_json::json!({}))
+                .depth("default", 1, consumers)
+                .silence()
+        };
+        assert_eq!(
+            stopping(1).cause(),
+            "likely worker-shutting-down",
+            "{}",
+            stopping(1).summary()
+        );
+        assert_eq!(stopping(2).answer(&CAUSE), "ruled out");
+        // It is handed to it, too.
+        let handed = stopping(1).deliver(WORKER).pushed("m-1").silence();
+        assert_eq!(
+            handed.cause(),
+            "likely worker-shutting-down",
+            "{}",
+            handed.summary()
+        );
+    }
+
+    /// Celery's line has neither time nor pid.
+    #[test]
+    fn a_celery_worker_that_has_ended_or_goes_on_is_a_near_miss() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        let stopped = || CeleryScene::waiting(0).info("worker: Warm shutdown (MainProcess)");
+        assert_eq!(stopped().silence().cause(), "likely worker-shutting-down");
+        let ended = stopped().and(|scene| scene.gone(100)).silence();
+        assert_eq!(ended.cause(), "likely no-consumer", "{}", ended.summary());
+        let goes_on = stopped().beats(true).silence();
+        assert_eq!(goes_on.answer(&CAUSE), "ruled out");
+        // Another was started, and died before its banner.
+        let end = |first: &str| {
+            let text = format!(
+                "Traceback (most recent call last):\n  File \"/v/bin/celery\", line 8, in {first}\n    sys.exit(main())\nKeyError: 'TOKEN'"
+            );
+            stopped()
+                .and(|scene| scene.gone(100).plain(Some(crate::timeline::Level::Error), &text))
+                .silence()
+        };
+        assert_eq!(end("<module>").answer(&CAUSE), "ruled out");
+        assert!(
+            end("<module>").cause().ends_with("worker-not-started"),
+            "{}",
+            end("<module>").cause()
+        );
+        assert_ne!(end("stop").answer(&CAUSE), "ruled out");
     }
 }

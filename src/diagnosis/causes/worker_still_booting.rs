@@ -40,7 +40,11 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(frozen) = is_frozen(story) {
         return frozen;
     }
-    let lines = story.worker_lines();
+    // What stands before the stop of the worker that another has replaced says nothing of that one.
+    let mut lines = story.worker_lines();
+    if let Some((stop, _)) = lives::replacement(story) {
+        lines = &lines[lines.partition_point(|told| told.n <= stop.n)..];
+    }
     if let Some(ready) = lines
         .iter()
         .find(|told| matches!(told.mark, Some(LogEvent::Ready | LogEvent::AddingConsumer { .. })))
@@ -55,9 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
                 .logger
                 .as_deref()
                 .is_some_and(|name| name.contains("MainProcess"));
-        gave_up
-            || told.worker_life() == Some(WorkerLife::Ending)
-            || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
+        gave_up || told.worker_life() == Some(WorkerLife::Ending) || lives::ends_as_it_begins(told)
     });
     let later = dead.and_then(|told| lives::later_child(story, told));
     if dead.is_some() && later.is_none() {
@@ -72,16 +74,17 @@ fn check(story: &Story<'_>) -> Answer {
     let mut evidence: Vec<u32> = booting.map(|told| told.n).into_iter().chain(later).collect();
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
     // Alive, nothing that says "ready", and no connection to the broker.
-    let alive = workers::live_workers(story)
-        .into_iter()
-        .find(|process| process.sockets_seen && connections::amqp_socket(story, process).is_none());
-    if let Some(process) = alive {
+    let mut alive = workers::live_workers(story);
+    alive.retain(|process| process.sockets_seen && connections::amqp_socket(story, process).is_none());
+    // A master waits for its children: where one of them is says more.
+    alive.sort_by_key(|process| stacks::boot_frame(story, process.pid).is_none());
+    if let Some(process) = alive.into_iter().next() {
+        let place = stacks::boot_frame(story, process.pid);
         // A worker started by a script never says "ready": its running threads do.
-        if workers::acts_as_worker(story, &process) {
+        if place.is_none() && workers::acts_as_worker(story, &process) {
             return Answer::ruled_out("its worker threads run", [process.n]);
         }
         evidence.push(process.n);
-        let place = stacks::boot_frame(story, process.pid);
         let text = format!(
             "the worker (pid {}) is alive, has no AMQP connection and never said that it is ready",
             process.pid

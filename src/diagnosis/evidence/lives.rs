@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fact, Story, WorkerLine, workers};
-use crate::framework::{LogEvent, WorkerLife};
+use super::{Fact, Story, WorkerLine, connections, control, workers};
+use crate::framework::{LogEvent, WorkerLife, ends_a_program};
 use crate::timeline::Process;
 
 /// The line, by its place in the log, lies behind the banner of a worker that names its queues, and not this task's.
@@ -46,11 +46,76 @@ pub(in crate::diagnosis) fn is_anothers_stream(story: &Story<'_>, stream: Option
 /// The last word of the worker's own life is that it stops: that line, and what came of it where it was started again.
 pub(in crate::diagnosis) fn last_stop<'a>(story: &Story<'a>) -> Option<(WorkerLine<'a>, bool)> {
     let lines = story.worker_lines();
-    let stops = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown));
     let at = lines.iter().rposition(stops)?;
-    let is_up =
-        |told: &WorkerLine<'_>| matches!(told.worker_life(), Some(WorkerLife::Up | WorkerLife::Booting));
-    Some((lines[at], lines[at..].iter().any(is_up)))
+    let begins = |told: &WorkerLine<'_>| {
+        let comes = matches!(told.worker_life(), Some(WorkerLife::Up | WorkerLife::Booting));
+        comes || ends_as_it_begins(told)
+    };
+    Some((lines[at], lines[at..].iter().any(begins)))
+}
+
+/// A worker, or a program that would be one, ended before it came up.
+pub(in crate::diagnosis) fn ends_as_it_begins(told: &WorkerLine<'_>) -> bool {
+    let traceback = told.line.traceback.as_deref();
+    let is_its_end = workers::is_bare_traceback(told) && traceback.is_some_and(ends_a_program);
+    is_its_end || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
+}
+
+/// By this line a worker stops.
+pub(in crate::diagnosis) fn stops(told: &WorkerLine<'_>) -> bool {
+    matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown))
+}
+
+/// The log's last stop, and what followed: another worker was started, which lives.
+pub(in crate::diagnosis) fn replacement<'a>(
+    story: &Story<'a>,
+) -> Option<(WorkerLine<'a>, Fact<&'a Process>)> {
+    let (told, _) = last_stop(story)?;
+    Some((told, began_since(story, &told)?))
+}
+
+/// A worker that writes to this log goes on since this line, in which one says that it stops: another one does. What shows it.
+pub(in crate::diagnosis) fn goes_on_since(story: &Story<'_>, told: &WorkerLine<'_>) -> Option<u32> {
+    // One that stops sends no heartbeat any more.
+    let mut beats = control::living(story).into_iter();
+    let beats_on = beats.find(|beat| {
+        let process = beat.pid.and_then(|pid| story.process(pid));
+        let is_its = process.is_some_and(|process| process.holds_log || process.is_configured);
+        is_its && beat.at_ms > told.at_ms && beat.pid != told.pid
+    });
+    let lines = story.worker_lines();
+    let live = workers::live_workers(story);
+    let has_stopped = |pid| lines.iter().any(|line| line.pid == pid && stops(line));
+    let is_up = |line: &&WorkerLine<'_>| {
+        let lives = || live.iter().any(|process| Some(process.pid) == line.pid);
+        line.worker_life() == Some(WorkerLife::Up) && told.pid.is_some() && !has_stopped(line.pid) && lives()
+    };
+    let up = || lines.iter().rfind(is_up).map(|line| line.n);
+    beats_on.map(|beat| beat.n).or_else(up)
+}
+
+/// Processes that have said that they stop, and live: they finish what they have begun.
+pub(in crate::diagnosis) fn draining<'a>(story: &Story<'a>) -> Vec<Fact<&'a Process>> {
+    let lines = story.worker_lines();
+    let has_said = |pid: i32| lines.iter().any(|told| told.pid == Some(pid) && stops(told));
+    let mut live = workers::live_workers(story);
+    live.retain(|process| has_said(process.pid));
+    live
+}
+
+/// All consumers of the queue are processes that stop, as far as their number and whose they are says it.
+pub(in crate::diagnosis) fn only_draining_consume(story: &Story<'_>) -> Option<u32> {
+    let last = story.depths(story.queue()).last()?;
+    let mut draining = draining(story);
+    draining.retain(|process| connections::amqp_socket(story, process).is_some());
+    let consumers = story.consumers();
+    let ours = consumers.iter().flat_map(|consumers| consumers.value.iter());
+    let mut peers = ours
+        .filter(|consumer| consumer.queue == story.queue())
+        .filter_map(|consumer| story.peer(&consumer.connection));
+    let are_theirs = peers.all(|peer| draining.iter().any(|process| process.pid == peer.value));
+    let are_enough = last.consumers > 0 && last.consumers <= draining.len() as u64;
+    (are_enough && are_theirs).then_some(last.n)
 }
 
 /// A worker's child lives, with its master, that has written nothing to the log yet, and this line stood there before the
@@ -127,15 +192,25 @@ pub(in crate::diagnosis) fn began_since<'a>(
     told: &WorkerLine<'_>,
 ) -> Option<Fact<&'a Process>> {
     let written = story.timeline.zero_ms() + told.at_ms;
-    let began = |process: &Process| {
+    let is_later = |process: &Process| {
         let started = process.started_at_ms;
-        (process.is_configured || process.holds_log)
-            && workers::is_worker(process)
-            && started.is_some_and(|at| at as f64 > written)
+        started.is_some_and(|at| at as f64 > written - A_MOMENT_MS)
+    };
+    // The same command may be another project's.
+    let is_its = |process: &Process| {
+        process.holds_log || process.is_configured && !connections::serves_another_vhost(story, process.pid)
+    };
+    let began = |process: &Process| is_its(process) && workers::is_worker(process) && is_later(process);
+    // A child that its master replaces is none.
+    let by_a_master = |process: &Process| {
+        let parent = story.process(process.ppid);
+        parent.is_some_and(|parent| workers::is_worker(&parent) && !is_later(&parent))
     };
     let lives = |process: &Process| process.lives() && story.gone(process.pid).is_none();
-    let processes = story.all_processes().filter(|_| told.stated.is_some());
-    let found = processes.filter(|process| began(process) && lives(process));
+    let found = story
+        .all_processes()
+        .filter(|process| began(process) && lives(process));
+    let found = found.filter(|process| Some(process.pid) != told.pid && !by_a_master(process));
     found.max_by_key(|process| process.holds_log)
 }
 

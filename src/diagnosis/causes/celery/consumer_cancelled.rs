@@ -1,7 +1,7 @@
 //! The worker lives and is connected, and was told not to consume the queue any more.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{WorkerLine, control};
+use crate::diagnosis::evidence::{WorkerLine, control, lives};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -51,7 +51,11 @@ fn check(story: &Story<'_>) -> Answer {
                 )
             )
     };
-    if let Some(told) = lines.iter().rev().find(leaves) {
+    // One that goes on has not said that it stops.
+    let is_anothers =
+        |told: &WorkerLine<'_>| lives::stops(told) && lives::goes_on_since(story, told).is_some();
+    let mut left = lines.iter().rev().filter(leaves);
+    if let Some(told) = left.find(|told| !is_anothers(told)) {
         return Answer::ruled_out("the worker stops, or has lost its connection", [told.n]);
     }
     let watched = control::living(story).into_iter().find(|beat| {
@@ -215,5 +219,15 @@ mod tests {
         assert_eq!(asked(Some("17:26:24|19673|INFO|celery@vm")), "certain");
         assert_eq!(asked(Some("w1@vm")), "ruled out");
         assert_eq!(asked(None), "likely");
+    }
+
+    /// A neighbour that writes to the same log was stopped; this one goes on.
+    #[test]
+    fn the_stop_of_a_neighbour_is_no_stop_of_its_own() {
+        let scene = without_consumer()
+            .info("worker: Warm shutdown (MainProcess)")
+            .beats(true)
+            .silence();
+        assert_eq!(scene.cause(), "likely consumer-cancelled", "{}", scene.summary());
     }
 }
