@@ -1,6 +1,5 @@
 //! The process died inside the actor.
 
-use crate::diagnosis::evidence::deaths::JobOwner;
 use crate::diagnosis::evidence::{Fact, WorkerLine, control, holding, memory, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
@@ -54,7 +53,7 @@ fn died(story: &Story<'_>) -> Answer {
         let would_show = story
             .line(|mark| matches!(mark, LogEvent::Received { .. } | LogEvent::Pushed { .. }))
             .is_some();
-        let would_show = would_show && (story.acknowledges_after_the_run() || had_it(story, &told));
+        let would_show = would_show && (story.acknowledges_after_the_run() || story.had_it(&told));
         // The pid of a child in one replica's log may be another's in the next.
         let pid = match told.mark {
             Some(LogEvent::ChildDied { pid, .. }) => story.called(&told, *pid).or(Some(*pid)),
@@ -63,7 +62,7 @@ fn died(story: &Story<'_>) -> Answer {
         let begun = story.reached(Stage::Entered).is_some();
         // A child that had nothing in hand dies with the same line.
         let pending = story.lost_a_job(&told).is_none();
-        let others = others_in_hand(story, &told, pid);
+        let others = story.died_with_others(&told, pid);
         let beside = story.handed_out_beside(&told);
         let answer = match others.first() {
             None if beside > 0 && !story.was_surely_entered() => {
@@ -195,41 +194,6 @@ fn by_its_result(story: &Story<'_>) -> Option<Answer> {
     let evidence = story.failed_beside_a_lost_job()?;
     let text = "the result says that the task failed, no line of the log tells of an error of it, and a child of the worker died with a task that no line names";
     Some(Answer::possible(text, evidence))
-}
-
-/// What else the process that died was running: the actors.
-fn others_in_hand<'a>(story: &Story<'a>, died: &WorkerLine<'_>, pid: Option<i32>) -> Vec<Fact<&'a str>> {
-    let in_that_process = |n: u32| {
-        let mut lines = story.worker_lines().iter();
-        let line = lines.find(|told| told.n == n);
-        line.is_some_and(|told| told.pid.is_none() || pid.is_none() || told.pid == pid)
-    };
-    let mut others = workers::running_before(story, died.n);
-    others.retain(|other| in_that_process(other.n));
-    others
-}
-
-/// Where nothing acknowledges the end of a run: this process had not come to it, by the worker's count of its
-/// jobs, or because the log tells of ends, or because no other message can have kept it.
-fn had_it(story: &Story<'_>, died: &WorkerLine<'_>) -> bool {
-    // Where a line says when a run begins, it has a process of its own.
-    if story
-        .line(|mark| matches!(mark, LogEvent::Received { .. }))
-        .is_some()
-    {
-        return true;
-    }
-    let own = story.lines().iter().filter(|told| told.n < died.n);
-    let last = own.map(|told| told.n).max().unwrap_or(0);
-    let alone = !story.took_another(last, died.n);
-    let had = match story.job_lost(died) {
-        Some(JobOwner::Ours) => true,
-        Some(JobOwner::Anothers) => false,
-        Some(JobOwner::Unknown) => alone || story.tells_of_ends(),
-        // Which of them is not said, but that one was.
-        None => alone && story.tells_of_ends(),
-    };
-    had && story.was_surely_entered()
 }
 
 /// Whose connection had the message is not known. It was begun, a worker process died, and the queue that it was

@@ -1,6 +1,6 @@
 //! The worker is alive, but has not come to consuming yet.
 
-use crate::diagnosis::evidence::{Fact, broker, connections, lives, stacks, workers};
+use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, lives, stacks, workers};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
@@ -30,6 +30,14 @@ fn is_frozen(story: &Story<'_>) -> Option<Answer> {
     Some(Answer::ruled_out("its process is frozen", [frozen.n]))
 }
 
+fn tells_of_an_end(told: &WorkerLine<'_>) -> bool {
+    // The main process says nothing that grave and goes on.
+    let is_grave = told.line.level == Some(Level::Critical);
+    let logger = told.line.logger.as_deref();
+    let gave_up = is_grave && logger.is_some_and(|name| name.contains("MainProcess"));
+    gave_up || told.worker_life() == Some(WorkerLife::Ending) || lives::ends_as_it_begins(told)
+}
+
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
@@ -51,16 +59,7 @@ fn check(story: &Story<'_>) -> Answer {
     {
         return Answer::ruled_out("the worker has come past its imports", [ready.n]);
     }
-    let dead = lines.iter().rfind(|told| {
-        // The main process says nothing that grave and goes on.
-        let gave_up = told.line.level == Some(Level::Critical)
-            && told
-                .line
-                .logger
-                .as_deref()
-                .is_some_and(|name| name.contains("MainProcess"));
-        gave_up || told.worker_life() == Some(WorkerLife::Ending) || lives::ends_as_it_begins(told)
-    });
+    let dead = lines.iter().rfind(|told| tells_of_an_end(told));
     let later = dead.and_then(|told| lives::later_child(story, told));
     if dead.is_some() && later.is_none() {
         return Answer::NotApplicable;
@@ -222,5 +221,45 @@ mod tests {
             .silence();
         assert_eq!(lives.cause(), "likely worker-still-booting");
         assert_eq!(failed().silence().answer(&CAUSE), "not applicable");
+    }
+
+    /// Celery makes its worker, and imports the tasks below that.
+    #[test]
+    fn a_worker_that_is_made_and_still_imports() {
+        use crate::diagnosis::causes::celery::scenes::CeleryScene;
+        let deployed = |top: (&'static str, &'static str)| {
+            CeleryScene::waiting(0)
+                .info("worker: Warm shutdown (MainProcess)")
+                .and(|scene| {
+                    let scene = scene
+                        .gone(100)
+                        .process(200, 1, "python celery -A shop worker", |process| {
+                            process.holds_log = true;
+                            process.started_at_ms = Some(1_030_000);
+                        });
+                    scene.stack(
+                        200,
+                        "MainThread",
+                        &[
+                            top,
+                            ("_find_and_load", "<frozen importlib._bootstrap>"),
+                            ("WorkController.__init__", "/v/celery/worker/worker.py"),
+                        ],
+                    )
+                })
+                .silence()
+        };
+        let imports = deployed(("<module>", "/app/shop/tasks.py"));
+        assert!(
+            imports.cause().ends_with("worker-still-booting"),
+            "{}",
+            imports.cause()
+        );
+        // A start that died says nothing of one that may live.
+        let died = nobody()
+            .plain(Some(Level::Error), "Traceback (most recent call last):\n  File \"/v/bin/celery\", line 8, in <module>\nKeyError: 'TOKEN'")
+            .worker_process(&[])
+            .silence();
+        assert_eq!(died.answer(&CAUSE), "not applicable");
     }
 }

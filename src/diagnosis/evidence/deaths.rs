@@ -1,6 +1,6 @@
 //! Processes that died, and what they had in hand.
 
-use super::{Story, Transfer, WorkerLine, control, workers};
+use super::{Fact, Story, Transfer, WorkerLine, control, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::EventId;
 use crate::framework::{HeldTask, LogEvent, WorkerLife, contains_token};
@@ -292,6 +292,44 @@ impl<'a> Story<'a> {
             )
         };
         self.worker_lines.iter().any(|told| told.mark.is_some_and(ends))
+    }
+
+    /// What else the process that died was running: the actors.
+    pub(in crate::diagnosis) fn died_with_others(
+        &self,
+        died: &WorkerLine<'_>,
+        pid: Option<i32>,
+    ) -> Vec<Fact<&'a str>> {
+        let in_that_process = |n: u32| {
+            let line = self.worker_lines.iter().find(|told| told.n == n);
+            line.is_some_and(|told| told.pid.is_none() || pid.is_none() || told.pid == pid)
+        };
+        let mut others = workers::running_before(self, died.n);
+        others.retain(|other| in_that_process(other.n));
+        others
+    }
+
+    /// Where nothing acknowledges the end of a run: this process had not come to it, by the worker's count of its
+    /// jobs, or because the log tells of ends, or because no other message can have kept it.
+    pub(in crate::diagnosis) fn had_it(&self, died: &WorkerLine<'a>) -> bool {
+        // Where a line says when a run begins, it has a process of its own.
+        if self
+            .line(|mark| matches!(mark, LogEvent::Received { .. }))
+            .is_some()
+        {
+            return true;
+        }
+        let own = self.lines.iter().filter(|told| told.n < died.n);
+        let last = own.map(|told| told.n).max().unwrap_or(0);
+        let alone = !self.took_another(last, died.n);
+        let had = match self.job_lost(died) {
+            Some(JobOwner::Ours) => true,
+            Some(JobOwner::Anothers) => false,
+            Some(JobOwner::Unknown) => alone || self.tells_of_ends(),
+            // Which of them is not said, but that one was.
+            None => alone && self.tells_of_ends(),
+        };
+        had && self.was_surely_entered()
     }
 
     /// Another message was taken between these two.

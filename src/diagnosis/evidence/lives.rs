@@ -57,8 +57,7 @@ pub(in crate::diagnosis) fn last_stop<'a>(story: &Story<'a>) -> Option<(WorkerLi
 /// A worker, or a program that would be one, ended before it came up.
 pub(in crate::diagnosis) fn ends_as_it_begins(told: &WorkerLine<'_>) -> bool {
     let traceback = told.line.traceback.as_deref();
-    let is_its_end = workers::is_bare_traceback(told) && traceback.is_some_and(ends_a_program);
-    is_its_end || matches!(told.mark, Some(LogEvent::ImportFailed | LogEvent::UsageError))
+    told.died_at_start() && (told.mark.is_some() || traceback.is_some_and(ends_a_program))
 }
 
 /// By this line a worker stops.

@@ -262,7 +262,7 @@ pub(in crate::diagnosis) fn runs_something_else<'a>(
 }
 
 /// An exception that nobody caught.
-pub(in crate::diagnosis) fn is_bare_traceback(told: &WorkerLine<'_>) -> bool {
+fn is_bare_traceback(told: &WorkerLine<'_>) -> bool {
     told.mark.is_none() && told.line.logger.is_none() && told.line.traceback.is_some()
 }
 
