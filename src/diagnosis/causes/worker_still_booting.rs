@@ -1,7 +1,7 @@
 //! The worker is alive, but has not come to consuming yet.
 
 use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, lives, stacks, workers};
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{EventKind, Level, Source};
@@ -88,13 +88,15 @@ fn check(story: &Story<'_>) -> Answer {
             "the worker (pid {}) is alive, has no AMQP connection and never said that it is ready",
             process.pid
         );
-        return match place {
-            Some(frame) => {
-                evidence.push(frame.n);
-                let text = format!("{text}: it is at {frame}");
-                Answer::shown(text, evidence).given([Premise::SamePidSpace])
-            }
-            None => Answer::likely(text, evidence),
+        let Some(frame) = place else {
+            return Answer::likely(text, evidence);
+        };
+        evidence.push(frame.n);
+        let text = format!("{text}: it is at {frame}");
+        // Where it stands adds to what is known of it, and no doubt.
+        return match story.state(&Premise::SamePidSpace) {
+            State::Proved(_) => Answer::shown(text, evidence).given([Premise::SamePidSpace]),
+            _ => Answer::likely(text, evidence),
         };
     }
     // Known by its command only: somebody else may run the same one.
