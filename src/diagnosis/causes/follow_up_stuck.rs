@@ -242,6 +242,7 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
     }
     let Some(consumers) = story.consumers() else {
         return Answer::possible(format!("{text}, which nobody was handed yet"), [over, sent.n])
+            .case(NEVER_SENT, false)
             .would_decide(&[Source::Management])
             .naming("{other_queue}", routing_key);
     };
@@ -251,6 +252,9 @@ fn where_it_is(story: &Story<'_>, over: u32, sent: &Event) -> Answer {
             format!("{text}, which waits there: its consumers have not been handed it"),
             [over, sent.n, consumers.n],
         )
+        .case(NEVER_SENT, false)
+        .case(UNCONSUMED, false)
+        .case(DELAYED, false)
         .naming("{other_queue}", routing_key),
         // The list is seconds late: a worker may be about to come.
         false => Answer::likely(

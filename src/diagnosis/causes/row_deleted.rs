@@ -16,6 +16,10 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
+/// The cases of its remedies.
+const DONE: &str = "the worker's log says that it is done";
+const OPEN: &str = "its work is still wanted";
+
 /// An actor that deletes the row does so as the last thing that it does.
 const LAST_ACT_MS: f64 = 500.0;
 
@@ -59,8 +63,20 @@ fn check(story: &Story<'_>) -> Answer {
     }
 }
 
-/// The API read it once, and no look of ours found it.
+/// The API read it once, and no look of ours found it; or nothing but its run tells that there was one.
 fn gone_before_a_look(story: &Story<'_>) -> Answer {
+    let ran = story
+        .attempt_over()
+        .filter(|_| story.ran_without_missing_its_row());
+    if let (Some(over), Some(look), None) = (ran, story.last_row(), story.lost_to_the_api()) {
+        let text = format!(
+            "the task ran to its end without an error, and {} has no row with its id: it was put away when it was done, or taken away, or there was none",
+            named_table(story)
+        );
+        return Answer::possible(text, [over.n, look.n])
+            .case(DONE, true)
+            .case(OPEN, false);
+    }
     let Some((said, gone)) = story.lost_to_the_api().filter(|_| story.closed()) else {
         return Answer::NotApplicable;
     };
@@ -113,6 +129,30 @@ mod tests {
         let reads = done().api_says("PENDING").no_row().silence();
         assert_eq!(reads.answer(&CAUSE), "not applicable");
         assert_eq!(reads.cause(), "likely row-invisible");
+    }
+
+    /// Afterwards, in a system that keeps done tasks elsewhere: nothing says that the API lost the row.
+    #[test]
+    fn it_ran_to_its_end_and_has_none() {
+        use crate::diagnosis::causes::row_missing;
+        let scene = |ends: fn(Scene) -> Scene| {
+            let scene = Scene::new()
+                .given()
+                .from_before(5)
+                .debug(
+                    "dramatiq.worker.WorkerThread",
+                    "Received message act('task_1') with id 'm-1'.",
+                )
+                .info("app", "ACTOR ENTRY task_id=task_1");
+            let scene = ends(scene).from_now_on().api_knows_nothing().no_row();
+            scene.end(crate::timeline::Ended::Looked)
+        };
+        let done = scene(|scene| scene.completed().acked("m-1"));
+        assert_eq!(done.answer(&CAUSE), "possible");
+        assert_eq!(done.answer(&row_missing::CAUSE), "not applicable");
+        let missed = scene(|scene| scene.raised("LookupError: no task task_1").acked("m-1"));
+        assert_eq!(missed.answer(&row_missing::CAUSE), "likely");
+        assert_eq!(missed.answer(&CAUSE), "not applicable");
     }
 
     #[test]

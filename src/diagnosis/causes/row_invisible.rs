@@ -83,6 +83,10 @@ fn check(story: &Story<'_>) -> Answer {
     }
     match story.api_status() {
         Some(said) if unknown == Some(said.value) => Answer::NotApplicable,
+        // What nobody looked for was not missed.
+        Some(_) if story.last_row().is_none() => Answer::cannot_tell(&[Source::Database]),
+        // A result has no row before its end: the API says that of a table of its own.
+        Some(_) if story.keeps_results() && story.attempt_over().is_none() => Answer::NotApplicable,
         Some(said) => {
             let text = format!(
                 "the API reads this task (status {said}), but no row is visible in {}",
@@ -139,6 +143,40 @@ mod tests {
         assert_eq!(afterwards("COMPLETED"), "likely");
         assert_eq!(afterwards("RUNNING"), "certain");
         assert_eq!(elsewhere_with("COMPLETED").silence().answer(&CAUSE), "certain");
+    }
+
+    /// A locked table gives no answer: nobody saw that there is none.
+    #[test]
+    fn a_table_that_was_never_read() {
+        let read = Scene::accepted().publish("default").api_says("PENDING");
+        assert_eq!(read.clone().silence().answer(&CAUSE), "cannot tell");
+        assert_eq!(read.no_row().silence().answer(&CAUSE), "likely");
+    }
+
+    /// What the API says while it runs it has from a table of its own.
+    #[test]
+    fn a_result_has_no_row_before_its_end() {
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let in_table = |table: &str| {
+            let mut scene = CeleryScene::received();
+            scene.timeline.setup.table = Some(table.into());
+            scene
+                .timeline
+                .events
+                .retain(|event| !matches!(event.kind, EventKind::Row(_)));
+            for event in &mut scene.timeline.events {
+                if let EventKind::Answered { task_id, .. } = &mut event.kind {
+                    *task_id = Some(OURS.into());
+                }
+            }
+            scene
+                .info(&format!("shop.tasks.fulfil[{OURS}]: packing"))
+                .and(|scene| scene.no_row().api_says("picking"))
+                .silence()
+                .answer(&CAUSE)
+        };
+        assert_eq!(in_table("celery_taskmeta"), "not applicable");
+        assert_eq!(in_table("task"), "likely");
     }
 
     #[test]

@@ -59,7 +59,9 @@ fn left_to_another(story: &Story<'_>) -> Option<Fact<String>> {
         if let Some(event) = story.successors().find(|event| !is_the_apis(event)) {
             return Some(Fact::of(event, "sent a message with the same id on".to_owned()));
         }
-        let sent = story.sent_in_its_run()?;
+        // Afterwards nobody saw with whose id.
+        let is_meant = |queue: &str| story.post_mortem() || story.is_of_my_queue(queue);
+        let sent = story.sent_to_in_its_run(is_meant)?;
         Some(sent.with(format!("sent a message to `{}` while it ran", sent.value)))
     })
 }
@@ -235,6 +237,18 @@ fn in_another_way(story: &Story<'_>, row: Fact<&Row>, written: bool) -> Option<A
 }
 
 fn check(story: &Story<'_>) -> Answer {
+    let answer = never_written(story);
+    // Whether it was, is open only where the row is back at a word from before the work.
+    match story.is_back_before_the_work() {
+        true => answer,
+        false => answer.case(WRITTEN_OVER, false),
+    }
+}
+
+/// A case of its remedies.
+const WRITTEN_OVER: &str = "the row was written over";
+
+fn never_written(story: &Story<'_>) -> Answer {
     let Some(row) = story.last_row().filter(|row| row.present) else {
         return Answer::NotApplicable;
     };
@@ -306,6 +320,13 @@ fn without_a_final_status(story: &Story<'_>, row: Fact<&Row>, mut text: String) 
         text.push_str(&logged_errors::words(told));
     }
     let unlisted = is_unknown_afterwards(story, &row);
+    // What is there is from before the actor, which sets a status as it begins, or from after it.
+    let is_back = story.is_back_before_the_work();
+    if is_back {
+        text.push_str(
+            "; the running status that it begins with is not there either: it returned before that, wrote elsewhere, or somebody has written over the row since",
+        );
+    }
     if unlisted && error.is_none() {
         text.push_str(&format!(
             "; no list of taskdiag.toml has `{}`: if the task is over with that, add it to database.succeeded or database.failed",
@@ -315,7 +336,7 @@ fn without_a_final_status(story: &Story<'_>, row: Fact<&Row>, mut text: String) 
     let answer = match story.attempt_over() {
         Some(over) => {
             evidence.insert(0, over.n);
-            match unlisted {
+            match unlisted || is_back {
                 true => Answer::possible(text, evidence),
                 // Another may be meant to write it: a callback, a batch, a service that listens. Nothing shows that
                 // there is none.
@@ -364,6 +385,41 @@ mod tests {
         };
         assert_eq!(looked(true), "possible");
         assert_eq!(looked(false), "likely");
+    }
+
+    fn afterwards(status: &str, word: &str) -> Scene {
+        Scene::new()
+            .given()
+            .from_before(5)
+            .debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            )
+            .info("app", "ACTOR ENTRY task_id=task_1")
+            .debug("dramatiq.broker.RabbitmqBroker", word)
+            .completed()
+            .acked("m-1")
+            .from_now_on()
+            .row(status)
+            .end(crate::timeline::Ended::Looked)
+    }
+
+    /// A sweeper may have put it back, or the API wrote it behind its `send()`.
+    #[test]
+    fn a_row_from_before_the_work_may_be_written_over() {
+        let back = afterwards("PENDING", "…");
+        assert_eq!(back.answer(&CAUSE), "possible");
+        assert!(back.summary().contains("written over"), "{}", back.summary());
+        // The status that it begins with is there.
+        assert_eq!(afterwards("RUNNING", "…").answer(&CAUSE), "likely");
+    }
+
+    /// Nobody saw with whose id: the next step of the task, or a mail.
+    #[test]
+    fn afterwards_what_its_run_sent_may_go_on_with_it() {
+        let sent = afterwards("RUNNING", "Enqueueing message 'm-2' on queue 'ledger'.");
+        assert_eq!(sent.answer(&CAUSE), "possible");
+        assert!(sent.summary().contains("`ledger`"), "{}", sent.summary());
     }
 
     /// It returns and leaves a thread behind, which writes the row when it is done.

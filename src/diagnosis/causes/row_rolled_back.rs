@@ -108,14 +108,23 @@ fn check(story: &Story<'_>) -> Answer {
         (None, []) => Answer::likely(text, [row.n]),
     };
     let answer = logged_errors::added_to(story, answer);
-    let answer = match runs_on(story) {
-        true => answer
-            .followed_by("; the task may still run: what was undone may be a savepoint of its own, or another program's change")
-            .at_most(Certainty::Possible),
-        false => answer,
+    let answer = while_it_runs(story, answer);
+    let answer = match said {
+        Some(_) => answer,
+        None => at_any_time(story, answer),
     };
     // Nobody holds the message any more, and nobody the row.
     answer.lasting_if(story.attempt_over().is_some() && story.raised().is_empty())
+}
+
+/// Afterwards nothing tells when that transaction was: whoever came to the row after the actor left the same.
+fn at_any_time(story: &Story<'_>, answer: Answer) -> Answer {
+    match story.post_mortem() && logged_errors::of_its_run(story).is_none() {
+        true => answer
+            .followed_by("; it may be a lock, or another program's that came after the actor")
+            .at_most(Certainty::Possible),
+        false => answer,
+    }
 }
 
 /// The transaction was seen open, and wrote nothing.
@@ -127,6 +136,15 @@ fn only_a_lock(story: &Story<'_>, row: Fact<&Row>, text: &str) -> Option<Answer>
         "{text}; while it was open it held a lock and wrote nothing, and no known process had it{query}"
     );
     Some(Answer::possible(text, [look.n, row.n]))
+}
+
+fn while_it_runs(story: &Story<'_>, answer: Answer) -> Answer {
+    match runs_on(story) {
+        true => answer
+            .followed_by("; the task may still run: what was undone may be a savepoint of its own, or another program's change")
+            .at_most(Certainty::Possible),
+        false => answer,
+    }
 }
 
 /// Its worker says so, or a thread stands in a task's function, and no line tells of its end.
@@ -215,6 +233,29 @@ mod tests {
         assert!(summary.contains("held a lock and wrote nothing"), "{summary}");
         assert_eq!(seen(false, "10.0.0.1:4000").answer(&CAUSE), "likely");
         assert_eq!(seen(true, "10.0.0.9:4000").answer(&CAUSE), "likely");
+    }
+
+    /// Afterwards, where no word of the run goes with it, a person's console may have left the mark.
+    #[test]
+    fn afterwards_the_mark_may_be_from_after_the_actor() {
+        let marked = |says: &str| {
+            let scene = Scene::new()
+                .given()
+                .from_before(5)
+                .debug(
+                    "dramatiq.worker.WorkerThread",
+                    "Received message act('task_1') with id 'm-1'.",
+                )
+                .info("app", "ACTOR ENTRY task_id=task_1")
+                .info("app.store", says);
+            let scene = scene.completed().acked("m-1").from_now_on();
+            scene
+                .row_with("RUNNING", Xmax::Aborted)
+                .end(crate::timeline::Ended::Looked)
+                .answer(&CAUSE)
+        };
+        assert_eq!(marked("task_id=task_1 is done"), "possible");
+        assert_eq!(marked("task_id=task_1 status COMPLETED"), "likely");
     }
 
     /// Another program's session may have touched the row, and the task stands somewhere else.

@@ -70,6 +70,14 @@ impl<'a> Story<'a> {
     /// By its log the thread that ran the task sent a message for the same queue that is not known to be the task's: to
     /// which one of its queues.
     pub(in crate::diagnosis) fn sent_in_its_run(&self) -> Option<Fact<&'a str>> {
+        self.sent_to_in_its_run(|queue| self.is_of_my_queue(queue))
+    }
+
+    /// The same for queues of this kind.
+    pub(in crate::diagnosis) fn sent_to_in_its_run(
+        &self,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Option<Fact<&'a str>> {
         let took = |mark: &LogEvent| matches!(mark, LogEvent::Received { .. });
         let took = self.line(took).filter(|took| took.line.thread.is_some())?;
         let until = self.attempt_over().map_or(u32::MAX, |over| over.n);
@@ -78,7 +86,7 @@ impl<'a> Story<'a> {
                 if told.n > took.n
                     && told.n < until
                     && told.thread() == took.thread()
-                    && self.is_of_my_queue(queue)
+                    && is_meant(queue)
                     && !self.is_my_message(id) =>
             {
                 Some(Fact::new(told.n, told.at_ms, queue.as_str()))

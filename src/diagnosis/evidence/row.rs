@@ -1,7 +1,7 @@
 //! What the row said, and what the API says of it.
 
 use super::reached::StageEvidence;
-use super::{Fact, Story, broker};
+use super::{Fact, Story, broker, misses};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
@@ -160,6 +160,18 @@ impl<'a> Story<'a> {
             .or(Some(last))
     }
 
+    /// Afterwards the row, or else the API, has a word from before the work, although the actor sets a status when it
+    /// begins: somebody wrote over that, or it came to nothing.
+    pub(in crate::diagnosis) fn is_back_before_the_work(&self) -> bool {
+        let row = self.last_row().filter(|row| row.present);
+        let said = row.and_then(|row| row.value.status.as_deref());
+        let said = said.or_else(|| self.api_status().map(|said| said.value));
+        let running = &self.timeline.setup.running;
+        let is_early = |word: &str| is_before_the_work(word) && !running.iter().any(|own| own == word);
+        let has_begun = self.post_mortem() && self.reached(Stage::Entered).is_some();
+        has_begun && !running.is_empty() && said.is_some_and(is_early)
+    }
+
     /// The latest status is one of these.
     fn row_is(&self, list: &[String]) -> Option<Fact<&'a Row>> {
         self.row_that_counts()
@@ -237,6 +249,20 @@ impl<'a> Story<'a> {
     pub fn row_gone(&self) -> Option<Fact<&'a Row>> {
         let last_seen = self.rows.iter().rposition(|row| row.present)?;
         self.rows.get(last_seen + 1).copied()
+    }
+
+    /// Afterwards there is no row, and by the log its run came to its end without an error: it did not miss one.
+    pub(in crate::diagnosis) fn ran_without_missing_its_row(&self) -> bool {
+        let is_absent = self.last_row().is_some() && !self.rows.iter().any(|row| row.present);
+        let ended_well = self.attempt_over().is_some() && self.raised.is_empty() && !self.says_not_entered();
+        self.post_mortem()
+            && self.closed()
+            && is_absent
+            && ended_well
+            && !self.row_is_a_result()
+            && self.reached(Stage::Entered).is_some()
+            && misses::misses_the_row(self).is_none()
+            && self.api_status().is_none()
     }
 
     /// No look of ours found it, but the API read it, and knows nothing of it since: what it had said, and the
