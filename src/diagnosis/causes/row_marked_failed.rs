@@ -2,8 +2,7 @@
 
 use crate::diagnosis::evidence::stacks;
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
-use crate::framework::LogEvent;
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
 use crate::text;
 use crate::timeline::Source;
 
@@ -33,8 +32,7 @@ fn check(story: &Story<'_>) -> Answer {
                     .would_decide(&[Source::WorkerLog])
                     .terminal_after(LOG_MS);
             }
-            let took = story.line(|mark| matches!(mark, LogEvent::Received { .. }));
-            let in_hand = took.filter(|_| story.attempt_over().is_none());
+            let in_hand = story.begun_without_an_end();
             let mut evidence = vec![row.n];
             let mut text = format!("the application set {status}{error}");
             // Whoever set it, a reaper perhaps, need not have stopped the actor.
@@ -44,7 +42,7 @@ fn check(story: &Story<'_>) -> Answer {
                 evidence.extend(place.iter().map(|place| place.n));
                 let place = place.map_or(String::new(), |place| format!(", in {place}"));
                 text.push_str(&format!(
-                    "; the worker has not acknowledged its message and may still be at work{place}"
+                    "; no line tells that the worker has ended with it, and it may still be at work{place}"
                 ));
             }
             // Whether an exception led to it stands in the worker's log.
@@ -62,13 +60,27 @@ fn check(story: &Story<'_>) -> Answer {
             };
             // What an earlier run left may still be changed by this one.
             let is_new = story.status_of_this_run().is_some();
-            answer.terminal_if(
-                is_new && !row.several && in_hand.is_none() && !story.timeline.setup.wait_retries,
-            )
+            let at_work = in_hand.is_some();
+            let answer = match at_work && story.closed() {
+                // Whoever wrote it then, the run has not come to its end.
+                true => answer.at_most(Certainty::Likely),
+                false => answer,
+            };
+            answer
+                .case(AT_WORK, at_work)
+                .case(
+                    ENDED,
+                    story.attempt_over().is_some() || !story.raised().is_empty(),
+                )
+                .terminal_if(is_new && !row.several && !at_work && !story.timeline.setup.wait_retries)
         }
         None => Answer::NotApplicable,
     }
 }
+
+/// The cases of its remedies.
+const AT_WORK: &str = "a worker is still at work on it";
+const ENDED: &str = "its run has ended";
 
 /// So much later than the row the worker's log may tell of it.
 const LOG_MS: u64 = 1000;
@@ -89,7 +101,12 @@ mod tests {
         let hangs = Scene::entered().row("PENDING").row("FAILED");
         assert!(!hangs.verdict().terminal);
         let hangs = hangs.at(5000.0).stack(101, "Thread-4", frames).silence();
-        assert_eq!(hangs.cause(), "certain row-marked-failed");
+        // Whoever wrote that, the run has not come to its end.
+        assert_eq!(hangs.cause(), "likely row-marked-failed");
+        let verdict = hangs.verdict();
+        assert_eq!(verdict.outcome, crate::diagnosis::Outcome::Unfinished);
+        let remedies = verdict.cause.expect("a cause").remedies.join(" ");
+        assert!(!remedies.contains("ubmit the task again after"), "{remedies}");
         assert!(
             hangs.summary().contains("may still be at work, in "),
             "{}",
@@ -101,7 +118,28 @@ mod tests {
             .completed()
             .acked("m-1");
         assert!(over.verdict().terminal);
+        let verdict = over.clone().silence().verdict();
+        assert_eq!(verdict.outcome, crate::diagnosis::Outcome::Failed);
         assert!(!over.silence().summary().contains("still be at work"));
+    }
+
+    /// Its log names the task and no end, and its heartbeat counts what it runs.
+    #[test]
+    fn a_sweeper_ends_no_run() {
+        use crate::diagnosis::Outcome;
+        use crate::diagnosis::causes::celery::scenes::{CeleryScene, OURS};
+        let word = format!("shop.tasks.fulfil[{OURS}]: packing");
+        let begun = || {
+            CeleryScene::received()
+                .info(&word)
+                .and(|scene| scene.row("FAILED"))
+        };
+        let at_work = begun().counts(1, 5_000.0).silence();
+        assert_eq!(at_work.answer(&CAUSE), "likely");
+        assert_eq!(at_work.verdict().outcome, Outcome::Unfinished);
+        // By that no worker runs it any more.
+        let over = begun().counts(0, 5_000.0).silence();
+        assert_eq!(over.verdict().outcome, Outcome::Failed);
     }
 
     #[test]

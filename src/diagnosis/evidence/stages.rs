@@ -73,6 +73,10 @@ impl Story<'_> {
                 || self.is_said_to_have_failed()
                 || self.failed_in_the_api()
                 || self.died_in_actor().is_some());
+        // Whoever wrote that, its run is under way.
+        if self.row_failed().is_some() && self.closed() && self.begun_without_an_end().is_some() {
+            return Outcome::Unfinished;
+        }
         if self.row_failed().is_some() || failed_attempt {
             // One of several messages failed, and nothing says that it is the task's.
             let last = self.raised.last().map(|raised| raised.n);
