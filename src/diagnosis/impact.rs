@@ -165,6 +165,10 @@ fn no_copy(story: &Story<'_>) -> (Resubmit, String) {
         Some(_) => look(
             "The broker holds no copy, and the work may be done: look at what the task did before you submit it again.",
         ),
+        // It was acknowledged when its run was over.
+        None if story.acknowledges_after_the_run() => look(
+            "The broker holds no copy, and the worker has done with it: look at what the task did before you submit it again.",
+        ),
         None => look(
             "The broker holds no copy, and a worker may still run it: look there before you submit it again.",
         ),

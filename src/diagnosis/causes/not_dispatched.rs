@@ -422,6 +422,16 @@ mod tests {
         });
         assert_ne!(delayed.cause(), "possible not-dispatched");
         assert!(alone.summary().contains("not dispatching"), "{}", alone.summary());
+        // The error right behind it need not be of another request.
+        let error =
+            "Traceback (most recent call last):\n  File \"/app/api.py\", line 3, in post\nTypeError: Decimal";
+        let failed = looked(SAID, |scene| scene.api_log("Error handling request", error));
+        assert!(
+            failed.summary().contains("TypeError: Decimal"),
+            "{}",
+            failed.summary()
+        );
+        assert!(!failed.summary().contains("says only"), "{}", failed.summary());
         let not = |change: fn(Scene) -> Scene| {
             let scene = looked(SAID, change);
             assert_ne!(scene.answer(&CAUSE), "possible", "{}", scene.cause());

@@ -158,14 +158,41 @@ pub(in crate::diagnosis) fn own_words(story: &Story<'_>) -> Option<(String, Vec<
     if lines.is_empty() {
         return None;
     }
-    let only = if lines.len() > MOST_QUOTED { "" } else { " only" };
+    let first = lines.first().filter(|_| story.post_mortem());
+    let failed = first.and_then(|first| failed_at_once(story, first.at_ms));
+    let only = match lines.len() > MOST_QUOTED || failed.is_some() {
+        true => "",
+        false => " only",
+    };
     lines.truncate(MOST_QUOTED);
     let said: Vec<String> = lines.iter().map(|said| said.value.clone()).collect();
-    let lines = lines.iter().map(|said| said.n).collect();
-    Some((
-        format!("; of this task its log says{only} {}", said.join(" and ")),
-        lines,
-    ))
+    let mut evidence: Vec<u32> = lines.iter().map(|said| said.n).collect();
+    let mut text = format!("; of this task its log says{only} {}", said.join(" and "));
+    if let Some(failed) = failed {
+        text.push_str(&format!(
+            ", and at once then, of this request or another, {}",
+            failed.value
+        ));
+        evidence.push(failed.n);
+    }
+    Some((text, evidence))
+}
+
+/// An error that names no task, right behind its first word of this one: the request may have failed there.
+fn failed_at_once(story: &Story<'_>, since: f64) -> Option<Fact<String>> {
+    let until = since + REQUEST_LOGGED_MS as f64;
+    story.find(|event| match &event.kind {
+        EventKind::Line(line)
+            if event.source == Source::ApiLog
+                && (since..=until).contains(&event.at_ms)
+                && line.level >= Some(Level::Error)
+                && !line.carries_task_id =>
+        {
+            let raised = line.traceback.as_deref().and_then(exception_in)?;
+            Some(Fact::of(event, format!("\"{}\"", text::excerpt(&raised))))
+        }
+        _ => None,
+    })
 }
 
 /// A line of its log that is about the task, and no word of success: it did something else with it than usual.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::visibility::Visibility;
-use super::{Fact, Story, WorkerLine, api, lives, relays, row, standing};
+use super::{Fact, Story, WorkerLine, api, broker, lives, relays, row, standing};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::LogEvent;
 use crate::text::{self, counted};
@@ -220,6 +220,31 @@ impl Story<'_> {
         (!is_known && !is_first && !self.rows().iter().any(was_there)).then(|| status.to_owned())
     }
 
+    /// The broker has done with its message, and the row says a word that nobody named: what it was before was not seen.
+    fn status_that_nobody_named(&self) -> Option<String> {
+        let row = self.last_row().filter(|row| row.present && self.closed())?;
+        let status = row.status.as_deref()?;
+        let is_running = self.timeline.setup.running.iter().any(|word| word == status);
+        let is_known = self.says_it_is_over(&row) || is_running || row::is_before_the_work(status);
+        let is_taken = self.deliveries().next().is_some() && broker::drained(self).is_some();
+        (is_taken && !is_known).then(|| status.to_owned())
+    }
+
+    /// A final status, beside a run of which nothing shows that it wrote that.
+    fn final_all_the_same(&self, told: &[u32]) -> Option<String> {
+        let row = self
+            .last_row()
+            .filter(|row| row.present && !told.contains(&row.n))?;
+        let is_open = matches!(self.outcome(), Outcome::Unfinished | Outcome::Unknown);
+        let is_taken = self.closed() && self.deliveries().next().is_some();
+        (is_open && is_taken && self.says_it_is_over(&row)).then(|| {
+            format!(
+                "the row says `{}`, which is a final status: its run has not ended so far, and nothing shows that it wrote that",
+                row.status.as_deref().unwrap_or_default()
+            )
+        })
+    }
+
     /// `told`: the evidence of the verdict's causes, which say what they stand for by themselves.
     pub fn notes(&self, told: &[u32]) -> Vec<String> {
         let mut notes = Vec::new();
@@ -246,8 +271,12 @@ impl Story<'_> {
                 "the row says `{status}`, which is in no list of taskdiag.toml: where it means that the task is over, add it to database.succeeded or database.failed"
             )
         };
-        let unknown = || self.status_of_no_list().map(in_no_list);
-        notes.extend(self.status_in_other_case().or_else(unknown));
+        let unknown = || {
+            self.status_of_no_list()
+                .or_else(|| self.status_that_nobody_named())
+        };
+        notes.extend(self.status_in_other_case().or_else(|| unknown().map(in_no_list)));
+        notes.extend(self.final_all_the_same(told));
         if let Some(stray) = self.stray_publishes.first() {
             notes.push(format!(
                 "another message with this task id was published for actor `{}`",
@@ -379,6 +408,24 @@ mod tests {
 
     use crate::diagnosis::testing::{Scene, WORKER};
     use crate::timeline::{EventKind, Level, LogLine, Source};
+
+    /// A worker that logs nothing below WARNING: what the row says is then all that is known.
+    #[test]
+    fn what_the_row_says_is_said_where_nothing_else_is() {
+        let told = |status: &str, unacked: u64| {
+            let scene = Scene::quiet(|scene| scene);
+            let scene = scene
+                .row(status)
+                .at(3_000.0)
+                .totals("default", 0, unacked, serde_json::json!({}));
+            scene.at(9_000.0).silence().verdict().notes.join(" ")
+        };
+        let unnamed = told("ARCHIVED", 0);
+        assert!(unnamed.contains("`ARCHIVED`, which is in no list"), "{unnamed}");
+        let held = told("ARCHIVED", 1);
+        assert!(!held.contains("ARCHIVED"), "{held}");
+        assert!(!told("PENDING", 0).contains("in no list"));
+    }
 
     /// One child of it died, and the others are told to stop.
     #[test]
