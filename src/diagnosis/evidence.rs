@@ -73,6 +73,7 @@ mod this_run;
 pub(in crate::diagnosis) mod threads;
 mod traceback;
 mod transfer;
+mod turns;
 pub(in crate::diagnosis) mod vanished;
 mod visibility;
 mod whereabouts;
@@ -122,6 +123,8 @@ pub struct Story<'a> {
     is_by_time: bool,
     worker_lines: Vec<WorkerLine<'a>>,
     lines: Vec<WorkerLine<'a>>,
+    /// Where the task had another message before the one that counts: the first line that can be of this one.
+    counts_from: Option<EventId>,
     earlier: Option<attempts::Earlier<'a>>,
     /// The processes that a stream of the log calls by a pid.
     pids: BTreeMap<(Option<&'a str>, i32), Vec<identity::Life>>,
@@ -169,6 +172,7 @@ impl<'a> Story<'a> {
             is_by_time: false,
             worker_lines: Vec::new(),
             lines: Vec::new(),
+            counts_from: None,
             earlier: None,
             pids: BTreeMap::new(),
             ambiguous: false,

@@ -280,20 +280,24 @@ mod tests {
             .end(Ended::Looked);
         assert_eq!(seen.cause(), "likely unknown-actor");
         assert_eq!(seen.verdict().scenario, Some(Scenario::B));
-        // The consumer's next line names the message: then it was refused for this.
-        let named = booted()
-            .error("dramatiq.worker.ConsumerThread(default)", REFUSED)
-            .debug(
-                "dramatiq.worker.ConsumerThread(default)",
-                "Rejecting message 'm-1'.",
-            )
-            .given()
-            .row("PENDING")
-            .depth("default", 0, 1)
-            .depth("default.XQ", 1, 0)
-            .dead_letter("default.XQ", "rejected")
-            .end(Ended::Looked);
-        assert_eq!(named.cause(), "certain unknown-actor");
+        // The consumer's next line names the message: then it was refused for this. Where none waits it is the last one.
+        let named = |ready: u64| {
+            booted()
+                .error("dramatiq.worker.ConsumerThread(default)", REFUSED)
+                .debug(
+                    "dramatiq.worker.ConsumerThread(default)",
+                    "Rejecting message 'm-1'.",
+                )
+                .given()
+                .row("PENDING")
+                .depth("default", ready, 1)
+                .totals("default", ready, 0, serde_json::json!({}))
+                .depth("default.XQ", 1, 0)
+                .dead_letter("default.XQ", "rejected")
+                .end(Ended::Looked)
+        };
+        assert_eq!(named(0).cause(), "certain unknown-actor");
+        assert_eq!(named(1).answer(&CAUSE), "likely");
         // One that a limit dropped was refused by nobody.
         let dropped = afterwards()
             .dead_letter("default.XQ", "maxlen")

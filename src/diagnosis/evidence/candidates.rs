@@ -109,7 +109,7 @@ impl<'a> Story<'a> {
     }
 
     /// Workers take messages from it, at once or when their time comes.
-    fn is_to_be_run_from(&self, queue: &str) -> bool {
+    pub(super) fn is_to_be_run_from(&self, queue: &str) -> bool {
         queue == self.queue() || self.delay_queue().as_deref() == Some(queue)
     }
 
@@ -120,6 +120,7 @@ impl<'a> Story<'a> {
         if any_wanted || held.iter().any(is_meant) {
             held.retain(is_meant);
         }
+        self.forget_earlier_copies(&mut held);
         let ids = held.iter().filter_map(|held| held.passage.id());
         self.message_ids.extend(ids);
         self.held = held;
@@ -279,34 +280,32 @@ impl<'a> Story<'a> {
         self.candidates = ids.len();
     }
 
-    /// Without a publish the log alone says which message is the task's: one of the same id, or one in
-    /// the course of which the application spoke of the task.
-    pub(super) fn learn_ids_from_lines(&mut self) {
-        if !self.message_ids.is_empty() || !self.publishes.is_empty() {
-            return;
-        }
-        let Some(task) = self.task_id else { return };
+    /// The messages that lines of the log tie to the task, in order.
+    pub(super) fn named_in_lines(&self, task: &str) -> Vec<&'a str> {
         let since = self.submitted_at();
         let wanted = self.timeline.setup.actor.as_deref();
-        let mut told = self
+        let told = self
             .worker_lines
             .iter()
             .filter(|told| self.counts(told) && since.is_none_or(|since| told.at_ms >= since));
         let says_so = |told: &WorkerLine<'a>| {
+            let is_wanted = |task: &str| wanted.is_none_or(|wanted| wanted == task);
+            if let Some(LogEvent::Received { id, actor }) = told.mark {
+                let is_ours = self.post_mortem() && told.line.carries_task_id && is_wanted(actor);
+                return is_ours.then_some(id.as_str());
+            }
             let subject = told.subject?;
             let says_so = told.is_by_the_task() && told.line.carries_task_id;
-            let is_wanted = wanted.is_none_or(|wanted| wanted == subject.task);
-            (is_same_id(subject.id, task) || says_so && is_wanted).then_some(subject.id)
+            (is_same_id(subject.id, task) || says_so && is_wanted(subject.task)).then_some(subject.id)
         };
-        let named = match is_common(task) {
-            // A number comes again: the last one that had it is meant.
-            true => told.filter_map(says_so).next_back(),
-            false => told
-                .find_map(says_so)
-                .or_else(|| self.named_after_its_failure())
-                .or_else(|| self.named_by_neighbours()),
-        };
-        self.message_ids.extend(named);
+        let named: Vec<&str> = told.filter_map(says_so).collect();
+        if !named.is_empty() || is_common(task) {
+            return named;
+        }
+        match self.named_after_its_failure() {
+            Some(id) => vec![id],
+            None => self.named_by_neighbours(),
+        }
     }
 
     /// A quiet worker names the message only as it puts it off, right after the failure, which it tells of by the
@@ -335,10 +334,13 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// Where nothing else ties a message to the task: the error in which one for its actor ended names it, or a word of
+    /// Where nothing else ties a message to the task: the errors in which one for its actor ended name it, or a word of
     /// the application's does while the worker has one message in hand.
-    pub(super) fn named_by_neighbours(&self) -> Option<&'a str> {
-        let wanted = self.timeline.setup.actor.as_deref()?;
+    pub(super) fn named_by_neighbours(&self) -> Vec<&'a str> {
+        let mut named = Vec::new();
+        let Some(wanted) = self.timeline.setup.actor.as_deref() else {
+            return named;
+        };
         let mut in_hand: BTreeMap<&'a str, &'a str> = BTreeMap::new();
         for told in self.worker_lines.iter().filter(|told| self.counts(told)) {
             let carries = told.line.carries_task_id;
@@ -347,7 +349,7 @@ impl<'a> Story<'a> {
                 && matches!(told.mark, Some(LogEvent::Failed { .. }))
                 && told.subject.is_some_and(|subject| subject.task == wanted)
             {
-                return told.message_id();
+                named.extend(told.message_id());
             }
             match (told.mark, told.subject) {
                 (Some(LogEvent::BootingUp), _) => in_hand.clear(),
@@ -356,9 +358,7 @@ impl<'a> Story<'a> {
                 }
                 (None, None) if carries => {
                     let one = in_hand.first_key_value().filter(|_| in_hand.len() == 1);
-                    if let Some((id, _)) = one.filter(|(_, task)| **task == wanted) {
-                        return Some(id);
-                    }
+                    named.extend(one.filter(|(_, task)| **task == wanted).map(|(id, _)| *id));
                 }
                 _ => {}
             }
@@ -366,7 +366,7 @@ impl<'a> Story<'a> {
                 in_hand.remove(id);
             }
         }
-        None
+        named
     }
 
     /// A task of the framework's own, such as one that waits for a group: ours is in its arguments.

@@ -19,11 +19,8 @@ impl Story<'_> {
         let ours = |id: Option<&str>| id.map(|id| is(id.to_owned()));
         // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
         let at_rest = |id: Option<&str>| {
-            let ids = self
-                .held
-                .iter()
-                .filter_map(|held| held.passage.message.message_id.as_deref());
-            id.is_some_and(|id| ids.into_iter().any(|held| held == id))
+            let mut held = self.held.iter().map(|held| &held.passage);
+            held.find(|held| id.is_some() && held.message.message_id.as_deref() == id)
         };
         // What is over by the log may have been sent again.
         let is_over = self.post_mortem()
@@ -35,9 +32,12 @@ impl Story<'_> {
             });
         for line in &self.lines {
             let found = premises.entry(line.n).or_default();
-            if self.post_mortem() && !at_rest(line.message_id()) {
-                found.push(Premise::IdIsNew);
-                found.extend(is_over.then_some(Premise::OnlyMessage));
+            if self.post_mortem() {
+                let copy = at_rest(line.message_id());
+                // A dead letter is not the last that was sent, where it was sent again.
+                let waits = copy.is_some_and(|copy| self.is_to_be_run_from(copy.queue));
+                found.extend(copy.is_none().then_some(Premise::IdIsNew));
+                found.extend((is_over && !waits).then_some(Premise::OnlyMessage));
             }
             match line.message_id() {
                 Some(id) => found.extend(ours(Some(id))),

@@ -94,7 +94,7 @@ impl Story<'_> {
         let says_so = |told: &WorkerLine<'_>| told.is_by_the_task() && told.line.carries_task_id;
         let passes = all().any(|passage| passage.message.message_id.as_deref() == Some(id));
         let by_neighbours =
-            || !passes && self.named_by_neighbours() == Some(id) && !self.worker_lines.iter().any(says_so);
+            || !passes && self.named_by_neighbours().contains(&id) && !self.worker_lines.iter().any(says_so);
         if of_another_step || by_neighbours() {
             return State::Assumed;
         }

@@ -242,13 +242,13 @@ impl Story<'_> {
         self.waits_by_assumption && self.lines().is_empty() && self.was_taken_by_nobody()
     }
 
-    /// Afterwards: its id is none that was made at random, so that the application chose it and may send it again, and a
-    /// message waits that nobody takes.
+    /// Afterwards: the application may send the task again, by an id that it chose or while the row is back where it was
+    /// before the work, and a message waits that nobody takes.
     pub(in crate::diagnosis) fn may_wait_again(&self) -> bool {
         let is_chosen = self.keeps_results() && self.task_id().is_some_and(|id| !is_random(id));
         let waits = self.depths(self.queue()).last();
         let waits = waits.is_some_and(|depth| depth.ready > 0 && depth.consumers == 0);
-        self.post_mortem() && is_chosen && waits
+        self.post_mortem() && (is_chosen || self.is_back_before_the_work()) && waits
     }
 
     /// No worker can have run it, whatever a log says: it was handed to nobody, and nothing at all was handed out from
