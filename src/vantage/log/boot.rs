@@ -46,6 +46,11 @@ fn start_of_last_boot(lines: &[&Parsed], framework: &Framework) -> usize {
     let Some(this) = last(ready, lines.len()) else {
         return start;
     };
+    // What says that it is ready comes after its own word that it boots, unless something has ended between the two.
+    let its_own = last(booting, this).filter(|boot| last(ended, this).is_none_or(|end| end < *boot));
+    if let Some(boot) = its_own.filter(|_| marks[this] == Some(LogEvent::Ready)) {
+        return start.max(boot);
+    }
     let previous = last(booting, this).map_or(0, |at| at + 1);
     let previous = last(ended, this).map_or(previous, |at| previous.max(at + 1));
     let old: HashSet<i32> = lines[..previous]
@@ -88,6 +93,28 @@ mod tests {
         let texts = kept(&(old + &new));
         assert_eq!(texts.len(), 6, "{texts:?}");
         assert!(texts[0].starts_with("Adding"));
+    }
+
+    /// Children that say that they are ready do so after their master's word, mostly.
+    #[test]
+    fn a_boot_begins_with_its_masters_word() {
+        let boot = |master: u32| {
+            line(master, "Dramatiq '2.2.1' is booting up.")
+                + &line(master + 1, "Adding consumer for queue 'default'.")
+                + &line(master + 1, "Worker process is ready for action.")
+                + &line(master + 1, "work")
+        };
+        let texts = kept(&(boot(1) + &boot(4)));
+        assert_eq!(texts.len(), 4, "{texts:?}");
+        assert!(texts[0].contains("booting up"), "{texts:?}");
+        // A child that took a dead one's place has no word of its master's.
+        let died = line(
+            4,
+            "Worker with PID 5 exited unexpectedly (code -9). Shutting down...",
+        );
+        let again = line(7, "Worker process is ready for action.") + &line(7, "work");
+        let texts = kept(&(boot(4) + &died + &again));
+        assert!(!texts[0].contains("booting up"), "{texts:?}");
     }
 
     #[test]
