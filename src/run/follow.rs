@@ -18,7 +18,7 @@ use crate::vantage::{Phase, Report};
 
 /// A source's last look may take this long: longer than any of them waits for an answer, so that one that
 /// no longer answers can still say so.
-const LAST_LOOK: Duration = Duration::from_millis(2800);
+const LAST_LOOK: Duration = Duration::from_millis(5000);
 /// Workers that are asked get so long to answer.
 const ASKING: Duration = Duration::from_millis(4000);
 /// After terminal evidence: wait for companions of the deciding event that are still under way

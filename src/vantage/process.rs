@@ -395,6 +395,6 @@ impl Watcher {
     }
 }
 
-/// Stacks are read of so many processes at most, within this time.
+/// Stacks are read of so many processes at most, within this time: a busy machine is slow to let anybody look.
 const MOST_STACKS: usize = 8;
-const STACKS_WITHIN: Duration = Duration::from_millis(1800);
+const STACKS_WITHIN: Duration = Duration::from_millis(4000);
