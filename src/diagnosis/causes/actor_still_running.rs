@@ -7,7 +7,7 @@ use crate::diagnosis::evidence::{
     WorkerLine, containers, control, holding, holdups, results, stacks, workers,
 };
 use crate::diagnosis::premises::Premise;
-use crate::diagnosis::{Answer, Cause, Claim, Owner, Stage, Stand, Story};
+use crate::diagnosis::{Answer, Cause, Certainty, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};
 use crate::timeline::{EventKind, Process, Source};
 use crate::units::seconds;
@@ -187,7 +187,13 @@ fn check(story: &Story<'_>) -> Answer {
         None => of_its_own(story),
     };
     let place = stacks::own_frame(story, holder(story));
-    let answer = answer.case(UNSEEN, place.is_none());
+    // That it runs is not where it is: it may be past the actor.
+    let most = if place.is_none() {
+        Certainty::Likely
+    } else {
+        Certainty::Certain
+    };
+    let answer = answer.case(UNSEEN, place.is_none()).at_most(most);
     let answer = match story.broken_off_before() {
         Some(end) => answer
             .followed_by(&format!("; it was begun again, since {end} (#{})", end.n))
@@ -514,6 +520,69 @@ mod tests {
             assert_eq!(near.cause(), "likely actor-still-running", "{}", near.summary());
             assert!(!near.summary().contains("Fulfil.run"), "{}", near.summary());
         }
+    }
+
+    /// Afterwards, of a log without pids: the one child that is in the task's function has it, or its worker counts as many
+    /// tasks as its log has open.
+    #[test]
+    fn afterwards_a_log_without_pids_does_not_say_who_has_it() {
+        use crate::framework::Heartbeat;
+        const ID: &str = "aaaaaaaa-7a09-4a1f-9d2c-0d5e3c0b7f11";
+        const HANGS: &[(&str, &str)] = &[
+            ("read", "/app/closing.py"),
+            ("fulfil", "/app/closing.py"),
+            ("trace_task", "/v/site-packages/celery/app/trace.py"),
+            ("workloop", "/v/site-packages/billiard/pool.py"),
+        ];
+        let ours = format!("shop.tasks.fulfil[{ID}]");
+        let open =
+            |others: usize| {
+                let scene = Scene::new().setup(|setup| {
+                    setup.framework = "celery".into();
+                    setup.actor = Some("shop.tasks.fulfil".into());
+                });
+                let mut scene = scene.given().from_before(5);
+                let mut lines = vec![
+                    format!("Task {ours} received"),
+                    format!("{ours}: fulfilling task_1"),
+                ];
+                lines.extend((0..others).map(|n| {
+                    format!("Task shop.tasks.fulfil[bbbbbbb{n}-7a09-4a1f-9d2c-0d5e3c0b7f11] received")
+                }));
+                for text in lines {
+                    scene = scene.plain(Some(crate::timeline::Level::Info), &text);
+                }
+                let worker = "python celery -A shop worker -l INFO";
+                let scene = scene
+                    .from_now_on()
+                    .at(5_000.0)
+                    .row("RUNNING")
+                    .depth("default", 0, 1);
+                let scene = scene.process(100, 1, worker, |process| process.holds_log = true);
+                scene
+                    .process(105, 100, worker, |_| {})
+                    .process(106, 100, worker, |_| {})
+            };
+        let counts = |scene: Scene, active: u64| {
+            let beat = Heartbeat {
+                node: "celery@vm".into(),
+                pid: Some(100),
+                active: Some(active),
+                beats: 3,
+                ..Heartbeat::default()
+            };
+            scene.see(Source::Control, EventKind::Heartbeat(beat))
+        };
+        let said = |scene: Scene| scene.end(crate::timeline::Ended::Looked).answer(&CAUSE);
+        assert_eq!(said(open(0).stack(105, "MainThread", HANGS)), "likely");
+        // Either may have it.
+        let both = open(0).stack(105, "MainThread", HANGS);
+        assert_eq!(said(both.stack(106, "MainThread", HANGS)), "possible");
+        assert_eq!(said(open(0)), "possible");
+        assert_eq!(said(counts(open(0), 1)), "likely");
+        assert_eq!(said(counts(open(1), 2)), "likely");
+        // One of the two has ended, whichever that is.
+        assert_eq!(said(counts(open(1), 1)), "possible");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whose call a worker thread is in, by the function that the framework called.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stacks::{self, Dump, Thread};
 use super::{Story, WorkerLine, control};
@@ -66,6 +66,21 @@ pub(in crate::diagnosis) fn one_may_run_it(story: &Story<'_>) -> bool {
     let callers = Callers::of(story);
     let may_be = |whose: Runs| whose != Runs::Anothers;
     stacks::family(story, None).any(|thread| thread.is_still() && callers.runs(thread).is_some_and(may_be))
+}
+
+/// Of the worker's threads one only stands in the task's own function: the dump that shows it.
+pub(in crate::diagnosis) fn the_one_at_work(story: &Story<'_>) -> Option<u32> {
+    let callers = Callers::of(story);
+    let shape = &story.framework().stack;
+    let is_ours =
+        |thread: &Thread<'_>| thread.has(shape.worker_loop) && callers.runs(*thread) == Some(Runs::Ours);
+    let dumps: BTreeMap<i32, Dump<'_>> = story.stacks().dumps().map(|dump| (dump.pid, dump)).collect();
+    let last: BTreeSet<u32> = dumps.values().map(|dump| dump.n).collect();
+    let mut ours = stacks::family(story, None)
+        .filter(|thread| last.contains(&thread.n))
+        .filter(is_ours);
+    let one = ours.next().filter(|thread| thread.is_still())?;
+    ours.next().is_none().then_some(one.n)
 }
 
 /// It is in the call of the task's function, or of the child that has the task.

@@ -1,5 +1,7 @@
 //! Where a message is acknowledged as its run begins: what the broker's count says of the run.
 
+use std::collections::BTreeSet;
+
 use super::{Fact, Story, WorkerLine, control, holding, workers};
 use crate::diagnosis::premises::EventId;
 use crate::framework::{Heartbeat, LogEvent, WorkerLife};
@@ -91,6 +93,34 @@ impl Story<'_> {
         let counts_none =
             |beat: &Fact<&Heartbeat>| beat.active == Some(0) && sent(beat) > since + TO_BE_COUNTED_MS;
         (all && beats.iter().all(counts_none)).then(|| beats.last().map(|beat| beat.n))?
+    }
+
+    /// The one worker that consumes the queue counts as many running tasks, since this one began, as its log tells of that
+    /// have not ended: this one is among them.
+    pub(in crate::diagnosis) fn is_counted_as_running(&self) -> Option<EventId> {
+        let last = self.lines().last()?;
+        let beats = control::living(self);
+        let [beat] = beats.as_slice() else {
+            return None;
+        };
+        let consumers = self.depths(self.queue()).last()?.consumers;
+        let since = last.at_ms + TO_BE_COUNTED_MS;
+        let is_later = beat.at_ms - beat.silent_ms.unwrap_or(0) as f64 > since;
+        let mut open: BTreeSet<&str> = BTreeSet::new();
+        for told in self.worker_lines() {
+            match (told.mark, told.message_id()) {
+                (Some(LogEvent::BootingUp), _) => open.clear(),
+                (Some(LogEvent::Pushed { .. }), Some(id)) => {
+                    open.insert(id);
+                }
+                (_, Some(id)) if self.ends_attempt(told) => {
+                    open.remove(id);
+                }
+                _ => {}
+            }
+        }
+        let is_ours = open.iter().any(|id| self.is_my_message(id));
+        (consumers == 1 && is_later && is_ours && beat.active == Some(open.len() as u64)).then_some(beat.n)
     }
 
     /// … of one that began then. Afterwards what is seen to have begun was counted before we looked.

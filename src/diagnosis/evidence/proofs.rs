@@ -215,10 +215,13 @@ impl Story<'_> {
     /// A stack stands in the application's code below the framework's call: in the task's own function, or it is
     /// the only one in any.
     fn work_is_running(&self, pid: i32) -> State {
-        match stacks::at_work(self, pid) {
-            Some(n) => proved([n]),
-            None => State::Assumed,
-        }
+        // A log without pids does not say which process has it: the only one that runs the task's function, or one of those
+        // that its worker counts.
+        let at_work = match pid {
+            0 => stacks::the_one_at_work(self).or_else(|| self.is_counted_as_running()),
+            _ => stacks::at_work(self, pid),
+        };
+        at_work.map_or(State::Assumed, |n| proved([n]))
     }
 
     /// The worker has the very file open that was read to its end: nobody stands between them who may
