@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{Transfer, api, broker, connections, later, perm
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Connection, Source};
+use crate::timeline::{Connection, EventKind, Level, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "not-dispatched",
@@ -213,6 +213,11 @@ fn afterwards(story: &Story<'_>) -> Answer {
     if hidden || !tells || !alone || !story.held().is_empty() || !story.lines().is_empty() {
         return Answer::cannot_tell(&[Source::Firehose]);
     }
+    // That it was accepted says nothing of its way since: what was purged, has expired, was revoked or went to another queue
+    // leaves the same.
+    if !lines.iter().any(|n| says_that_something_was_off(story, *n)) {
+        return Answer::cannot_tell(&[Source::Firehose]);
+    }
     let mut evidence = vec![left];
     evidence.extend(lines);
     Answer::possible(
@@ -225,11 +230,38 @@ fn afterwards(story: &Story<'_>) -> Answer {
     .would_decide(&[Source::Firehose])
 }
 
+/// A warning, or a word of something that was not done.
+fn says_that_something_was_off(story: &Story<'_>, n: u32) -> bool {
+    let Some(EventKind::Line(line)) = story.timeline.event(n).map(|event| &event.kind) else {
+        return false;
+    };
+    let denies = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        matches!(word.as_str(), "not" | "no" | "never" | "without")
+            || DENIALS.iter().any(|start| word.starts_with(start))
+    };
+    line.level >= Some(Level::Warning) || line.traceback.is_some() || line.text.split_whitespace().any(denies)
+}
+
+/// Words that begin so tell of something that was left out.
+const DENIALS: &[&str] = &[
+    "skip",
+    "ignor",
+    "disabl",
+    "unknown",
+    "unsupported",
+    "drop",
+    "suppress",
+    "warn",
+    "error",
+    "fail",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::testing::{API, OTHER, Scene, WORKER};
-    use crate::timeline::{EventKind, Level, LogLine};
+    use crate::timeline::LogLine;
 
     fn connected() -> Scene {
         Scene::accepted()
@@ -432,6 +464,11 @@ mod tests {
             failed.summary()
         );
         assert!(!failed.summary().contains("says only"), "{}", failed.summary());
+        // It was purged, perhaps, or has expired.
+        let accepted = looked("INFO shop.api: task_1 accepted", |scene| scene);
+        assert_eq!(accepted.answer(&CAUSE), "cannot tell");
+        let notes = accepted.verdict().notes;
+        assert!(notes.iter().any(|note| note.contains("purged")), "{notes:?}");
         let not = |change: fn(Scene) -> Scene| {
             let scene = looked(SAID, change);
             assert_ne!(scene.answer(&CAUSE), "possible", "{}", scene.cause());

@@ -316,7 +316,12 @@ impl Story<'_> {
             return notes;
         }
         if self.post_mortem() {
-            if self.reached(Stage::Delivered).is_none() {
+            if self.empty_queue().is_some() && self.was_not_sent_or_is_gone() {
+                notes.push(format!(
+                    "`{}` holds no message of it, and no log of a worker has it: it was never sent, was sent to another queue, has expired, or was purged, revoked or taken by a worker that is out of sight",
+                    self.queue()
+                ));
+            } else if self.reached(Stage::Delivered).is_none() {
                 notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
             }
             if !self.sees(Source::DeadLetters) {
@@ -338,6 +343,12 @@ impl Story<'_> {
             }
         }
         notes
+    }
+
+    /// Nothing is left of a message, and no status says that the task ran.
+    fn was_not_sent_or_is_gone(&self) -> bool {
+        let has_begun = self.reached(Stage::Delivered).is_some() || self.outcome() != Outcome::Unfinished;
+        !has_begun && self.sees(Source::WorkerLog) && self.held.is_empty() && self.publishes.is_empty()
     }
 
     /// Why no stack was read: of whoever has the message, or else of a worker. How the API stands explains nothing.
