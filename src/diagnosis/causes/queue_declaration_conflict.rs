@@ -10,7 +10,7 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &["no-consumer"],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue]],
+    needs: &[&[Source::Queue, Source::WorkerLog]],
     page: include_str!("queue_declaration_conflict.md"),
     check,
     ..Cause::DEFAULT

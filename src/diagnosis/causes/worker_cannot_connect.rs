@@ -48,7 +48,11 @@ fn check(story: &Story<'_>) -> Answer {
         },
         |error, count| {
             let default = default_broker(story);
-            format!("0 consumers: the worker cannot connect ({count} in its log): {error}{default}")
+            let nobody = match story.by_the_log_alone() {
+                Some(_) => "",
+                None => "0 consumers: ",
+            };
+            format!("{nobody}the worker cannot connect ({count} in its log): {error}{default}")
         },
     )
     .at_most(

@@ -2,6 +2,7 @@
 
 use super::worker_not_started::reason;
 use crate::diagnosis::evidence::{Depth, WorkerLine, containers, lives};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -13,24 +14,27 @@ pub(super) const CAUSE: Cause = Cause {
     owner: &[Owner::Deployment],
     explains: &["no-consumer", "worker-not-started", "worker-still-booting"],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue]],
+    needs: &[&[Source::Queue, Source::WorkerLog]],
     page: include_str!("worker_crash_loop.md"),
     check,
     ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    let Some(depth) = story.depths_since(story.queue()).last().copied() else {
+    let depth = story.depths_since(story.queue()).last().copied();
+    let alone = story.by_the_log_alone();
+    if depth.is_none() && alone.is_none() {
         return Answer::cannot_tell(&[Source::Queue]);
-    };
+    }
+    let by_engine = || depth.map_or(Answer::NotApplicable, |depth| by_engine(story, depth));
     let crashes = crashes(story);
     let (Some(first), Some(last)) = (crashes.first(), crashes.last()) else {
-        return by_engine(story, depth);
+        return by_engine();
     };
     let Some(again) = boot_after(story, first) else {
-        return by_engine(story, depth);
+        return by_engine();
     };
-    if depth.consumers > 0 {
+    if let Some(depth) = depth.filter(|depth| depth.consumers > 0) {
         return Answer::ruled_out(format!("{} consumers now", depth.consumers), [depth.n]);
     }
     if !story.closed()
@@ -46,7 +50,8 @@ fn check(story: &Story<'_>) -> Answer {
     let is_anothers = up.is_some() || lives::one_outlives(story, last);
     let (because, why) = words(story, last);
     let delivered = story.deliveries().last().map(|passage| passage.n);
-    let mut evidence = vec![first.n, again.n, last.n, depth.n];
+    let mut evidence = vec![first.n, again.n, last.n];
+    evidence.extend(depth.map(|depth| depth.n));
     evidence.extend(because);
     evidence.extend(delivered);
     evidence.dedup();
@@ -54,6 +59,9 @@ fn check(story: &Story<'_>) -> Answer {
         "the worker ended {} times and was started again each time: {why}",
         crashes.len()
     );
+    if let Some(most) = alone {
+        return Answer::matched(most, text, evidence).given([Premise::IsAmongTheWaiting]);
+    }
     match crashes.len() {
         // Started again, and this time it may stay.
         1 => Answer::likely(
@@ -175,7 +183,7 @@ fn crashes<'s, 'a>(story: &'s Story<'a>) -> Vec<&'s WorkerLine<'a>> {
 fn boot_after<'s, 'a>(story: &'s Story<'a>, crash: &WorkerLine<'_>) -> Option<&'s WorkerLine<'a>> {
     let after = story.worker_lines().iter().skip_while(|told| told.n != crash.n);
     after
-        .filter(|told| !told.line.before)
+        .filter(|told| !told.line.before || story.by_the_log_alone().is_some())
         .find(|told| matches!(told.mark, Some(LogEvent::BootingUp)))
 }
 

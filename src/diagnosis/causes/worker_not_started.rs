@@ -1,7 +1,8 @@
 //! The worker died while it started.
 
 use crate::diagnosis::evidence::{Fact, WorkerLine, broker, lives, workers};
-use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
+use crate::diagnosis::premises::Premise;
+use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WorkerLife};
 use crate::timeline::{PlaceState, Process, Source};
 
@@ -12,14 +13,15 @@ pub(super) const CAUSE: Cause = Cause {
     // Its child is dead by then, and the master sees it within a second or two.
     explains: &["no-consumer", "worker-dead-children"],
     scenario: Some(Scenario::B),
-    needs: &[&[Source::Queue]],
+    needs: &[&[Source::Queue, Source::WorkerLog]],
     page: include_str!("worker_not_started.md"),
     check,
     ..Cause::DEFAULT
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = broker::has_consumer(story) {
+    let alone = story.by_the_log_alone();
+    if let Some(answer) = broker::has_consumer(story).filter(|_| alone.is_none()) {
         return answer;
     }
     if let Some(answer) = was_started(story) {
@@ -58,10 +60,11 @@ fn check(story: &Story<'_>) -> Answer {
         .unwrap_or_default();
     let mut evidence = vec![told.n];
     evidence.extend(story.depths(story.queue()).last().map(|depth| depth.n));
-    let text = format!(
-        "0 consumers, and the worker's log ends{when} in: {}",
-        reason(story, &told)
-    );
+    let nobody = match alone {
+        Some(_) => "",
+        None => "0 consumers, and ",
+    };
+    let text = format!("{nobody}the worker's log ends{when} in: {}", reason(story, &told));
     // A bare traceback after "ready" may be a thread's that printed it and lives on.
     let unsure = told.mark.is_none()
         && lines[..at]
@@ -78,6 +81,9 @@ fn check(story: &Story<'_>) -> Answer {
         || lives::is_up(story).is_some()
         || lives::one_outlives(story, &told)
         || told.line.before && runs_elsewhere(story);
+    if let Some(most) = alone {
+        return by_the_log_alone(&told, text, evidence, most, unsure);
+    }
     // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
     // just be trying again. A container that has ended has no later life.
     let ended = story.ended_worker_containers();
@@ -115,6 +121,25 @@ fn check(story: &Story<'_>) -> Answer {
     } else {
         Answer::shown(text, evidence).lasting_if(workers::stays_dead(story))
     }
+}
+
+/// Nobody could look at the queue.
+fn by_the_log_alone(
+    told: &WorkerLine<'_>,
+    text: String,
+    evidence: Vec<u32>,
+    most: Certainty,
+    unsure: bool,
+) -> Answer {
+    let is_old = told.line.age_s.is_some_and(|age| age > 86_400);
+    let most = if unsure || is_old {
+        Certainty::Possible
+    } else {
+        most
+    };
+    Answer::matched(most, text, evidence)
+        .given([Premise::IsAmongTheWaiting])
+        .would_decide(&[Source::Queue])
 }
 
 /// A traceback that nothing but the interpreter prints need not be the worker's end: an application may print one and go
@@ -245,6 +270,35 @@ pub(super) fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    /// Nothing but the worker's log could be read: it ends in a failed start, and the task may wait or not.
+    #[test]
+    fn afterwards_by_the_log_alone() {
+        let said = |served: bool, broker: bool| {
+            let mut scene = Scene::new().given().from_before(5);
+            if served {
+                scene = scene.debug(
+                    "dramatiq.worker.WorkerThread",
+                    "Received message act('other') with id 'm-7'.",
+                );
+            }
+            let scene = scene
+                .line("[PID 101] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.\nTraceback (most recent call last):\n  File \"/app/jobs.py\", line 7, in <module>\nModuleNotFoundError: No module named 'gs1'")
+                .from_now_on()
+                .end(crate::timeline::Ended::Looked)
+                .without(Source::Queue);
+            let scene = if broker {
+                scene
+            } else {
+                scene.without(Source::Management)
+            };
+            scene.answer(&CAUSE)
+        };
+        assert_eq!(said(false, false), "likely");
+        // It has run messages before: ours may have been one.
+        assert_eq!(said(true, false), "possible");
+        assert_eq!(said(false, true), "cannot tell");
+    }
+
     use super::*;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::{Container, EventKind, Level, Role};

@@ -2,6 +2,7 @@
 
 pub(in crate::diagnosis) use super::named_queue::names_our_queue;
 use super::{Fact, Story, WorkerLine};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
 use crate::text::{self, counted};
@@ -301,16 +302,20 @@ pub(in crate::diagnosis) fn connection_error(
     // connect to look (a limit on connections hits us as well) has the management API's list, which is late.
     let queue = story.queue();
     let (consumers, sample, most) = match (story.depths_since(queue).last(), story.consumers()) {
-        (Some(depth), _) => (depth.consumers as usize, depth.n, Certainty::Certain),
+        (Some(depth), _) => (depth.consumers as usize, Some(depth.n), Certainty::Certain),
         (None, Some(list)) if story.sees_all(Source::Management) => {
             let ours = list.iter().filter(|consumer| consumer.queue == queue);
-            (ours.count(), list.n, Certainty::Likely)
+            (ours.count(), Some(list.n), Certainty::Likely)
         }
-        (None, _) => return Answer::cannot_tell(&[Source::Queue]),
+        (None, _) => match story.by_the_log_alone() {
+            Some(most) => (0, None, most),
+            None => return Answer::cannot_tell(&[Source::Queue]),
+        },
     };
     if consumers > 0 {
         let consumers = counted(consumers as u64, "consumer", "consumers");
-        return Answer::ruled_out(format!("{consumers} on `{queue}`"), [sample]);
+        let sample: Vec<u32> = sample.into_iter().collect();
+        return Answer::ruled_out(format!("{consumers} on `{queue}`"), sample);
     }
     if !story.sees(Source::WorkerLog) {
         return Answer::cannot_tell(&[Source::WorkerLog]);
@@ -363,7 +368,7 @@ pub(in crate::diagnosis) fn connection_error(
         .rev()
         .map(|(told, _)| told.n)
         .collect();
-    evidence.push(sample);
+    evidence.extend(sample);
     let text = say(&text::excerpt(error), errors.len());
     // The worker tries again every few seconds: an error during this run is today's. One from before
     // it may be a dead worker's.
@@ -372,7 +377,7 @@ pub(in crate::diagnosis) fn connection_error(
     let current = !last.line.before || is_young;
     let certainty = match current && !consumed && !story.one_leaves_us_out() {
         true => most,
-        false => Certainty::Likely,
+        false => most.min(Certainty::Likely),
     };
-    Answer::matched(certainty, text, evidence)
+    Answer::matched(certainty, text, evidence).given(sample.is_none().then_some(Premise::IsAmongTheWaiting))
 }

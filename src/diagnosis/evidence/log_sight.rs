@@ -1,10 +1,32 @@
 //! What the worker's log would show, if it were there: only then does its silence say anything.
 
 use super::{Story, Transfer, WorkerLine, holding};
+use crate::diagnosis::Certainty;
 use crate::framework::{LogEvent, Verbosity};
 use crate::timeline::{EventKind, Source};
 
 impl Story<'_> {
+    /// Afterwards nobody could look at the queue, and the log has no word of the task: what the worker's log ends in is all that
+    /// there is. How sure that can be at most, if the task's message waits: after messages that were handed out ours may
+    /// have been one of them.
+    pub(in crate::diagnosis) fn by_the_log_alone(&self) -> Option<Certainty> {
+        let is_alone = self.post_mortem()
+            && self.closed()
+            && self.sees(Source::WorkerLog)
+            && !self.sees(Source::Queue)
+            && !self.sees(Source::Management);
+        let handed_out = |told: &WorkerLine<'_>| {
+            matches!(
+                told.mark,
+                Some(LogEvent::Pushed { .. } | LogEvent::Received { .. })
+            )
+        };
+        (is_alone && self.lines().is_empty()).then(|| match self.worker_lines().iter().any(handed_out) {
+            true => Certainty::Possible,
+            false => Certainty::Likely,
+        })
+    }
+
     /// Entry would have been seen, had it happened.
     ///
     /// The row alone does not decide: an actor may do much before it first writes its status.
