@@ -20,7 +20,7 @@ fn check(story: &Story<'_>) -> Answer {
     let warning = story
         .worker_lines()
         .iter()
-        .find(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::NeverAwaited)));
+        .find(|told| story.may_be_about_it(told) && matches!(told.mark, Some(LogEvent::NeverAwaited)));
     // The warning comes when the object is collected, in any thread: it must name this actor's.
     let same = |actor: &str, text: &str| {
         text.split('\'')

@@ -115,7 +115,7 @@ fn known_by_its_words(story: &Story<'_>, text: String, told: &WorkerLine<'_>) ->
 /// The last line of the log by which the worker could not read a message, whose it does not say.
 fn decoding_failed<'s, 'a>(story: &'s Story<'a>) -> Option<&'s WorkerLine<'a>> {
     let mut lines = story.worker_lines().iter();
-    lines.rfind(|told| story.counts(told) && matches!(told.mark, Some(LogEvent::DecodeFailed)))
+    lines.rfind(|told| story.may_be_about_it(told) && matches!(told.mark, Some(LogEvent::DecodeFailed)))
 }
 
 /// Afterwards it lies where a worker puts what it cannot read, and what else it rejects.

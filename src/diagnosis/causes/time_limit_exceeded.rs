@@ -51,7 +51,7 @@ fn check(story: &Story<'_>) -> Answer {
     }
     let pid = story.lines().iter().find_map(|told| told.pid);
     let warned = story.worker_lines().iter().find(|told| {
-        story.counts(told)
+        story.may_be_about_it(told)
             && matches!(told.mark, Some(LogEvent::TimeLimit))
             && told.pid == pid
             && told.message_id().is_none_or(|id| story.is_my_message(id))

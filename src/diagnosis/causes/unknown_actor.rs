@@ -29,8 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
             continue;
         };
         let refused = story.worker_lines().iter().find(|told| {
-            story.counts(told)
-                && !story.is_of_another_process(told)
+            story.may_be_about_it(told)
                 && story.submitted_at().is_none_or(|since| story.written_at(told) >= since)
                 && matches!(told.mark, Some(LogEvent::UndefinedActor { actor: undefined }) if undefined == actor)
         });
@@ -70,6 +69,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
         .worker_lines()
         .iter()
         .rev()
+        .filter(|told| !story.is_of_another_process(told))
         .filter_map(|told| match told.mark {
             Some(LogEvent::UndefinedActor { actor }) => Some((told, actor.as_str())),
             _ => None,

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lines::LOG_AHEAD_MS;
-use super::{Story, Transfer, WorkerLine, programs, workers};
+use super::{Fact, Story, Transfer, WorkerLine, connections, programs, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::framework::LogEvent;
-use crate::timeline::{Event, EventKind, Source};
+use crate::timeline::{Event, EventKind, Process, Source};
 
 impl<'a> Story<'a> {
     /// Lines of another service's worker that writes to the same log: not where it had the task in hand, nor where ours
@@ -16,10 +16,11 @@ impl<'a> Story<'a> {
         let (known, unseen): (Vec<i32>, Vec<i32>) = pids
             .into_iter()
             .partition(|pid| self.process_in_life(*pid).is_some());
+        let elsewhere = self.pids_of_another_vhost(&known);
         let others: BTreeSet<i32> = known
             .iter()
             .copied()
-            .filter(|pid| self.runs_for_another_service(*pid))
+            .filter(|pid| elsewhere.contains(pid) || self.runs_for_another_service(*pid))
             .collect();
         // One that had the task is the task's worker, whatever the configuration names.
         if others.is_empty() || others.iter().any(|pid| self.speaks_of_the_task(*pid)) {
@@ -58,6 +59,19 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// Of these those that serve another vhost, beside a worker that serves ours: without one the watched worker may be what
+    /// is on the wrong vhost.
+    fn pids_of_another_vhost(&self, pids: &[i32]) -> BTreeSet<i32> {
+        let mut workers = self.all_processes();
+        if !workers.any(|process| {
+            programs::is_its_worker(self, &process) && connections::serves_our_vhost(self, &process)
+        }) {
+            return BTreeSet::new();
+        }
+        let elsewhere = |pid: &i32| connections::serves_another_vhost(self, *pid);
+        pids.iter().copied().filter(elsewhere).collect()
+    }
+
     /// By its lines it had a message of the task's.
     fn speaks_of_the_task(&self, pid: i32) -> bool {
         let mut own = self.worker_lines.iter().filter(|told| told.pid == Some(pid));
@@ -70,11 +84,16 @@ impl<'a> Story<'a> {
         told.line.carries_task_id || id.is_some_and(|id| self.message_ids.contains(id))
     }
 
+    /// It may be about the task, for what it says itself: of when, and of whom.
+    pub(in crate::diagnosis) fn may_be_about_it(&self, told: &WorkerLine<'_>) -> bool {
+        self.counts(told) && !self.is_of_another_process(told)
+    }
+
     /// The process that wrote it was handed no message of the task, and another worker was: the line is about that
     /// process's own. Several workers may write to one log, one of them for another vhost.
     pub(in crate::diagnosis) fn is_of_another_process(&self, told: &WorkerLine<'_>) -> bool {
         let line = told.line;
-        if leaves_it_open(told) && self.reads_another_queue(told) {
+        if leaves_it_open(told) && (self.reads_another_queue(told) || self.precedes_the_message(told)) {
             return true;
         }
         let Some(pid) = told.pid.filter(|_| leaves_it_open(told) || line.entry) else {
@@ -84,8 +103,8 @@ impl<'a> Story<'a> {
         let mut peers = self
             .deliveries
             .iter()
-            .filter_map(|passage| self.peer(passage.connection));
-        if self.runs_for_another_service(pid) && !peers.any(|peer| peer.value == pid) {
+            .filter_map(|passage| self.client_of(passage.connection));
+        if self.runs_for_another_service(pid) && !peers.any(|client| client == pid) {
             return true;
         }
         // By the log itself another one has it.
@@ -133,9 +152,17 @@ impl<'a> Story<'a> {
 
     /// A worker's process, and no relay before it.
     fn worker_behind(&self, passage: &Transfer<'_>) -> Option<i32> {
-        let peer = self.peer(passage.connection)?;
-        let process = self.process(peer.value)?;
-        workers::is_worker(&process).then_some(peer.value)
+        let pid = self.client_of(passage.connection)?;
+        let process = self.process(pid)?;
+        workers::is_worker(&process).then_some(pid)
+    }
+
+    /// The process at the client's end, as it was looked for, or by the sockets that it was seen with.
+    fn client_of(&self, connection: &str) -> Option<i32> {
+        let peer = self.peer(connection).map(|peer| peer.value);
+        let mut processes = self.all_processes();
+        let holds = |process: &Fact<&Process>| connections::is_socket_of(process, connection);
+        peer.or_else(|| processes.find(holds).map(|process| process.pid))
     }
 
     /// It holds the task's id and names no message, and nobody saw which messages were sent: another one of the task's
@@ -201,7 +228,7 @@ impl<'a> Story<'a> {
     /// Others were handed out of the task's queue by then, or out of another one to the process that has the task's, for all
     /// that is known.
     pub(in crate::diagnosis) fn others_were_handed_out(&self, until: f64) -> bool {
-        let taker = |connection: &str| self.peer(connection).map(|peer| peer.value);
+        let taker = |connection: &str| self.client_of(connection);
         let own: Vec<i32> = self
             .deliveries
             .iter()
@@ -288,6 +315,61 @@ mod tests {
         };
         assert_eq!(refused("default"), "certain unknown-actor");
         assert!(!refused("mail").ends_with("unknown-actor"), "{}", refused("mail"));
+    }
+
+    /// The same code for another vhost, in the same log: known by the socket that has ours, by its connections, or by when it
+    /// wrote.
+    #[test]
+    fn what_the_same_code_refuses_for_another_vhost_is_not_ours() {
+        const THERE: &str = "127.0.0.1:50900 -> 127.0.0.1:5672";
+        let command = "python dramatiq app";
+        let seen = |connections: bool, sockets: bool| {
+            let scene = Scene::new()
+                .api_process(&[])
+                .totals("default", 0, 0, serde_json::json!({}));
+            let scene = match connections {
+                true => scene.connections(&[(WORKER, "/", "running"), (THERE, "staging", "running")]),
+                false => scene,
+            };
+            let with = |scene: Scene, pid: i32, socket: &str| {
+                scene.process(pid, 1, command, |process| {
+                    process.sockets = [socket.to_owned()].into();
+                    process.holds_log = true;
+                })
+            };
+            let scene = match sockets {
+                true => with(with(scene, 101, WORKER), 900, THERE),
+                false => scene.process(101, 1, command, |_| {}),
+            };
+            scene.submitted().row("PENDING").publish("default")
+        };
+        let refused = |scene: Scene, pid: i32, stated: &str| {
+            let line = "[Thread-2] [dramatiq.worker.ConsumerThread(default)] [ERROR] Received message for undefined actor 'act'. Moving it to the DLQ.";
+            let mut scene = scene.line(&format!("[PID {pid}] {line}"));
+            if let Some(last) = scene.timeline.events.last_mut() {
+                last.stated = Some(stated.into());
+            }
+            let cause = scene.verdict().cause;
+            cause.is_some_and(|cause| cause.id == "unknown-actor")
+        };
+        const THEN: &str = "1970-01-01 02:16:40,200";
+        // Nobody was seen to take it.
+        assert!(refused(seen(true, true), 101, THEN));
+        assert!(!refused(seen(true, true), 900, THEN));
+        assert!(refused(seen(false, true), 900, THEN));
+        assert!(!refused(seen(false, true).deliver(WORKER), 900, THEN));
+        assert!(refused(seen(false, true).deliver(WORKER), 101, THEN));
+        // Within the seconds that a log may be late.
+        assert!(refused(
+            seen(false, false).deliver(WORKER),
+            101,
+            "1970-01-01 02:16:40"
+        ));
+        assert!(!refused(
+            seen(false, false).deliver(WORKER),
+            101,
+            "1970-01-01 02:16:39,600"
+        ));
     }
 
     /// It died, and lines of its stream have no pid: they are of the service whose stream it is.

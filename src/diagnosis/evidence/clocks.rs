@@ -1,6 +1,7 @@
 //! When a line was written, by the time that it states: a log may come to us late, and its clock be another one.
 
 use super::{Story, WorkerLine};
+use crate::diagnosis::premises::{Premise, State};
 
 /// Zones are whole quarters of an hour apart.
 const QUARTER_MS: f64 = 15.0 * 60_000.0;
@@ -12,11 +13,22 @@ impl Story<'_> {
     /// half a quarter of an hour is not seen. Negative: its clock is ahead of ours.
     pub(in crate::diagnosis) fn behind_ms(&self, at_ms: f64, stated: Option<&str>) -> Option<f64> {
         let stated = in_its_hour(stated?)?;
-        let behind = (self.timeline.zero_ms() + at_ms - stated).rem_euclid(QUARTER_MS);
-        Some(match behind > QUARTER_MS / 2.0 {
-            true => behind - QUARTER_MS,
-            false => behind,
-        })
+        Some(since(stated, self.timeline.zero_ms() + at_ms))
+    }
+
+    /// It was written before the task's message was made, by the clock that both have: worker and API are on this machine.
+    pub(super) fn precedes_the_message(&self, told: &WorkerLine<'_>) -> bool {
+        let passages = self.publishes.iter().chain(&self.deliveries);
+        let made = passages.filter_map(|passage| passage.message.timestamp_ms).min();
+        let written = told
+            .stated
+            .and_then(|stated| Some((in_its_hour(stated)?, resolution_ms(stated))));
+        let (Some(made), Some((written, resolution))) = (made, written) else {
+            return false;
+        };
+        since(written, made as f64) > resolution
+            && self.api_processes().iter().any(|api| api.at.is_none())
+            && matches!(self.state(&Premise::SamePidSpace), State::Proved(_))
     }
 
     /// When a line was written that came late, and else when it came.
@@ -31,6 +43,22 @@ impl Story<'_> {
             false => self.written_ms(told.at_ms, told.stated),
         }
     }
+}
+
+/// From what is known within its quarter of an hour only to this moment.
+fn since(stated: f64, moment: f64) -> f64 {
+    let since = (moment - stated).rem_euclid(QUARTER_MS);
+    match since > QUARTER_MS / 2.0 {
+        true => since - QUARTER_MS,
+        false => since,
+    }
+}
+
+/// What a stated time leaves open: a second, or the last of its digits.
+fn resolution_ms(stated: &str) -> f64 {
+    let fraction = stated.split_once([',', '.']).map_or("", |(_, fraction)| fraction);
+    let digits = fraction.chars().take_while(char::is_ascii_digit).count();
+    1_000.0 / 10_f64.powi(digits.min(3) as i32)
 }
 
 /// `2026-11-28 06:39:05,100`: the milliseconds since the full hour.

@@ -46,6 +46,15 @@ pub(in crate::diagnosis) fn serves_another_vhost(story: &Story<'_>, pid: i32) ->
     !vhosts.is_empty() && vhosts.iter().all(|vhost| *vhost != story.timeline.setup.vhost)
 }
 
+/// The broker lists a connection of its to our vhost.
+pub(in crate::diagnosis) fn serves_our_vhost(story: &Story<'_>, process: &Process) -> bool {
+    let vhost = &story.timeline.setup.vhost;
+    story.connections().is_some_and(|listed| {
+        let mut ours = listed.iter().filter(|connection| connection.vhost == *vhost);
+        ours.any(|connection| is_socket_of(process, &connection.name))
+    })
+}
+
 /// The remote end has the broker's port, or a standard AMQP one.
 pub(in crate::diagnosis) fn is_amqp_port(story: &Story<'_>, socket: &str) -> bool {
     let configured = story.timeline.setup.broker.rsplit(':').next();
