@@ -47,6 +47,7 @@ impl Scene {
             task_id_pointer: Some("/task_id".into()),
             entry_pattern: Some("ENTRY".into()),
             worker_command: Vec::new(),
+            worker_cwd: None,
             api_log: None,
             worker_log: None,
             database: None,

@@ -67,6 +67,7 @@ pub fn setup(config: &Config, plan: &Plan) -> Setup {
             .iter()
             .map(|word| scrubber(config, true).text(word))
             .collect(),
+        worker_cwd: process::Configured::folder(config).map(|folder| folder.display().to_string()),
         api_log: first_file(&config.api_log),
         worker_log: first_file(&config.worker.log),
         database: database.map(|database| {

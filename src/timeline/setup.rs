@@ -23,6 +23,9 @@ pub struct Setup {
     /// Command lines that start the watched worker, to tell its processes from strangers'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub worker_command: Vec<String>,
+    /// The folder in which they start it, where one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_cwd: Option<String>,
     /// Where the logs are read, for commands that a reader pastes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_log: Option<String>,

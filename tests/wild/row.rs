@@ -410,8 +410,9 @@ pub fn another_thread_waits(run: &Run) -> Vec<Wild> {
                     .iter()
                     .any(|folder| frame.file.contains(folder))
             };
-            let own = thread.frames.iter().position(|frame| !is_installed(frame));
-            thread.frames.drain(..own.unwrap_or(0));
+            // In another library: one that is written in C, as some drivers are, has no frames at all.
+            let above = thread.frames.iter_mut().take_while(|frame| is_installed(frame));
+            above.for_each(|frame| frame.file = "/usr/lib/python3.11/socket.py".to_owned());
         }
     });
     let truth = run.truth.instead("actor-still-running");

@@ -1,6 +1,7 @@
 //! The queue moves, and the message is behind others.
 
-use crate::diagnosis::evidence::{Fact, broker, expiry, holding, retries};
+use crate::diagnosis::evidence::{Depth, Fact, broker, expiry, holding, retries};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
 use crate::text::counted;
 use crate::timeline::EventKind;
@@ -28,8 +29,10 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.closed() || last.consumers == 0 || last.ready == 0 {
         return Answer::NotApplicable;
     }
-    let Some(passage) = story.published().filter(|_| retries::is_on_the_queue(story)) else {
-        return Answer::NotApplicable;
+    let passage = match story.published() {
+        Some(passage) if retries::is_on_the_queue(story) => passage,
+        Some(_) => return Answer::NotApplicable,
+        None => return by_the_counts(story, last),
     };
     // Deliveries of others since our publish: how fast the queue moves. One that comes again is no
     // progress.
@@ -47,7 +50,10 @@ fn check(story: &Story<'_>) -> Answer {
         return if story.sees_all(Source::Firehose) {
             Answer::ruled_out("nothing was delivered since", [last.n])
         } else {
-            Answer::cannot_tell(&[Source::Firehose])
+            match by_the_counts(story, last) {
+                Answer::NotApplicable => Answer::cannot_tell(&[Source::Firehose]),
+                answer => answer,
+            }
         };
     }
     // It must go on to the end: a queue that has come to a stop is another matter.
@@ -115,6 +121,42 @@ fn check(story: &Story<'_>) -> Answer {
     answer.naming("{wait}", turn)
 }
 
+/// Nobody saw the messages themselves. Ours waits if it was sent, and so lately that those before it cannot all have been taken.
+fn by_the_counts(story: &Story<'_>, last: &Depth) -> Answer {
+    let has_come = story
+        .reached(Stage::Delivered)
+        .or(story.reached(Stage::Entered))
+        .is_some();
+    let Some(fall) = holding::falls(story).filter(|_| !has_come) else {
+        return Answer::NotApplicable;
+    };
+    let first = story
+        .depths(story.queue())
+        .find(|depth| story.submitted_at().is_none_or(|at| depth.at_ms > at));
+    let since = first.map_or(fall.at_ms, |depth| depth.at_ms);
+    let rate = fall.value as f64 * 1000.0 / (last.at_ms - since).max(100.0);
+    let wait = last.ready as f64 / rate * 1000.0;
+    let spoken_of = story
+        .timeline
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Line(line) if line.carries_task_id => Some(event.at_ms),
+            _ => None,
+        });
+    let sent = story.submitted_at().or(spoken_of.min_by(f64::total_cmp));
+    let turn = units::span(wait);
+    let text = format!(
+        "{} in this queue, and the count falls, by about {rate:.1} a second: at that rate its turn comes within {turn}",
+        counted(last.ready, "message waits", "messages wait")
+    );
+    let answer = match sent.is_some_and(|sent| last.at_ms - sent < wait) {
+        true => Answer::likely(text, [fall.n, last.n]).given([Premise::IsAmongTheWaiting]),
+        false => Answer::possible(text, [fall.n, last.n]),
+    };
+    answer.would_decide(&[Source::Firehose]).naming("{wait}", turn)
+}
+
 /// The watched worker does, as it was seen last.
 fn stands_in_a_pipe(story: &Story<'_>) -> bool {
     let mut processes = story.all_processes();
@@ -156,6 +198,45 @@ mod tests {
             scene.silence().without(Source::Firehose).answer(&CAUSE),
             "not applicable"
         );
+    }
+
+    /// Where nobody sees the messages, and afterwards: if it was sent, and not long ago.
+    #[test]
+    fn counts_that_fall_show_it_as_well() {
+        let live = |counts: &[u64]| {
+            let scene = Scene::accepted().row("PENDING").without(Source::Firehose);
+            let mut scene = scene.without(Source::Management);
+            for (at, ready) in counts.iter().enumerate() {
+                scene = scene.at(1000.0 * (at + 1) as f64).depth("default", *ready, 1);
+            }
+            scene.silence()
+        };
+        assert_eq!(live(&[50, 49, 48, 47, 46]).answer(&CAUSE), "likely");
+        // It stands, or has come to a stop.
+        assert_eq!(live(&[50, 50, 50, 50, 50]).answer(&CAUSE), "not applicable");
+        assert_eq!(
+            live(&[50, 49, 48, 48, 48, 48, 48]).answer(&CAUSE),
+            "not applicable"
+        );
+        // One that went may be what a thread took before it hung.
+        assert_eq!(live(&[50, 50, 50, 49]).answer(&CAUSE), "not applicable");
+        let looked = |is_spoken_of: bool| {
+            let mut scene = Scene::new().given().row("PENDING").without(Source::Firehose);
+            if is_spoken_of {
+                scene = scene.api_log("accepted task_1", "");
+            }
+            let scene = scene
+                .at(2000.0)
+                .depth("default", 50, 1)
+                .at(2100.0)
+                .depth("default", 49, 1);
+            scene
+                .at(2200.0)
+                .depth("default", 49, 1)
+                .end(crate::timeline::Ended::Looked)
+        };
+        assert_eq!(looked(true).answer(&CAUSE), "likely");
+        assert_eq!(looked(false).answer(&CAUSE), "possible");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{
-    Depth, WorkerLine, broker, connections, containers, retries, standing, workers,
+    Depth, WorkerLine, broker, connections, containers, control, retries, standing, workers,
 };
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Stand, Story};
@@ -245,7 +245,13 @@ fn no_worker_runs(story: &Story<'_>, text: &str, evidence: &mut Vec<u32>) -> Str
                     .unwrap_or_default();
                 format!("{text}: the worker was told to stop{when}, and none was seen to run since")
             }
-            None => format!("{text}: no worker was seen to run"),
+            None => match control::living(story).first() {
+                Some(beat) => {
+                    evidence.push(beat.n);
+                    format!("{text}, although {} says that it lives", beat.node)
+                }
+                None => format!("{text}: no worker was seen to run"),
+            },
         },
     }
 }
@@ -398,7 +404,23 @@ mod tests {
     fn nobody_is_there() {
         let scene = nobody();
         assert_eq!(scene.cause(), "none");
-        assert!(scene.silence().cause().ends_with(" no-consumer"));
+        assert!(scene.clone().silence().cause().ends_with(" no-consumer"));
+        assert!(
+            scene
+                .clone()
+                .silence()
+                .summary()
+                .contains("no worker was seen to run")
+        );
+        // One says that it lives, and its process is out of sight.
+        let beat = crate::framework::Heartbeat {
+            node: "celery@vm".into(),
+            pid: Some(900),
+            beats: 3,
+            ..crate::framework::Heartbeat::default()
+        };
+        let scene = scene.see(Source::Control, EventKind::Heartbeat(beat));
+        assert!(scene.silence().summary().contains("although celery@vm says"));
     }
 
     #[test]

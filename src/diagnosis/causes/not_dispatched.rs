@@ -1,9 +1,9 @@
 //! The API could have published, and did not.
 
-use crate::diagnosis::evidence::{Transfer, api, broker, connections, later, permissions};
+use crate::diagnosis::evidence::{Transfer, WorkerLine, api, broker, connections, later, permissions};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Claim, Owner, Scenario, Stage, Stand, Story};
-use crate::framework::LogEvent;
+use crate::framework::{LogEvent, Verbosity};
 use crate::timeline::{Connection, EventKind, Level, Source};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -203,7 +203,7 @@ fn afterwards(story: &Story<'_>) -> Answer {
     };
     let hidden = !story.sees(Source::DeadLetters) && !companions.iter().flatten().all(is_empty)
         || companions.iter().flatten().any(is_held);
-    let tells = story.sees(Source::WorkerLog) && story.debug_log();
+    let tells = story.sees(Source::WorkerLog) && story.debug_log() && !may_be_one_of_the_log(story);
     let alone = story
         .queue_consumers()
         .is_some_and(|all| all.others.is_empty() && !all.own.is_empty());
@@ -256,6 +256,17 @@ const DENIALS: &[&str] = &[
     "error",
     "fail",
 ];
+
+/// The log names messages by their ids alone, and has one of the task's actor: that may be the task's, which nobody knows by
+/// its id.
+fn may_be_one_of_the_log(story: &Story<'_>) -> bool {
+    let wanted = story.timeline.setup.actor.as_deref();
+    let is_of_it = |told: &WorkerLine<'_>| {
+        let names = |actor: &str| wanted.is_none_or(|wanted| wanted == actor);
+        told.message_id().is_some() && told.task_name().is_none_or(names)
+    };
+    story.framework().log.tells_at == Verbosity::Info && story.worker_lines().iter().any(is_of_it)
+}
 
 #[cfg(test)]
 mod tests {
@@ -446,6 +457,18 @@ mod tests {
         const SAID: &str = "INFO shop.api: task_1 is of type 'x', not dispatching";
         let alone = looked(SAID, |scene| scene);
         assert_eq!(alone.cause(), "possible not-dispatched");
+        // A log that names messages by their ids alone has one of the task's actor: it may be the task's.
+        let celery = |actor: &str| {
+            let line = format!("Task {actor}[6ea7da3e-0000-4000-8000-000000000001] received");
+            let scene = looked(SAID, |scene| {
+                scene
+                    .setup(|setup| setup.framework = "celery".into())
+                    .plain(None, &line)
+            });
+            let story = crate::diagnosis::Story::new(&scene.timeline);
+            super::may_be_one_of_the_log(&story)
+        };
+        assert!(celery("act"));
         // A worker holds something until its time comes: it may be this task's.
         let delayed = looked(SAID, |scene| {
             scene

@@ -65,14 +65,15 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
             .depths(story.queue())
             .rfind(|depth| depth.at_ms > passage.at_ms)
             .is_none_or(|depth| depth.ready > 0);
-        return match (story.closed(), back) {
-            (false, _) => Answer::NotApplicable,
+        let answer = match (story.closed(), back) {
+            (false, _) => return Answer::NotApplicable,
             (true, false) => Answer::shown(text, [passage.n]),
             (true, true) => Answer::possible(
                 format!("{text}, and by all appearances put back: messages are ready"),
                 [passage.n],
             ),
         };
+        return answer.case("a client holds it", false);
     }
     if let Some(process) = peer.and_then(|peer| story.process_in_life(peer.value)) {
         if process.command.is_empty() {
@@ -187,6 +188,8 @@ mod tests {
         let fetched = Scene::published().deliver("<rabbit@host.1.2.3>");
         let kept = fetched.clone().depth("default", 0, 0).silence();
         assert_eq!(kept.cause(), "certain taken-by-other-client");
+        let remedies = kept.verdict().cause.expect("a cause").remedies;
+        assert!(remedies[0].starts_with("If it acknowledged"), "{remedies:?}");
         let back = fetched.depth("default", 1, 0).silence();
         assert_eq!(back.answer(&CAUSE), "possible");
     }

@@ -1,6 +1,7 @@
 //! The worker does not know the actor that the message names.
 
 use crate::diagnosis::evidence::{QueuedCopy, WorkerLine};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::{EventKind, Source};
@@ -54,7 +55,7 @@ fn check(story: &Story<'_>) -> Answer {
                 [passage.n, told.n],
             );
         }
-        return settled(story, told, vec![passage.n, told.n]);
+        return settled(story, told, vec![passage.n, told.n]).given([Premise::WriterIsTheWorker(told.n)]);
     }
     if story.post_mortem() {
         return afterwards(story);

@@ -227,7 +227,10 @@ fn all_running(story: &Story<'_>, since: f64) -> u64 {
 /// More is held than can be run, and nothing of the task has begun.
 fn afterwards(story: &Story<'_>) -> Option<Answer> {
     story.reached(Stage::Recorded)?;
-    if story.row_failed().is_some() || story.reached(Stage::Finished).is_some() {
+    if holding::falls(story).is_some()
+        || story.row_failed().is_some()
+        || story.reached(Stage::Finished).is_some()
+    {
         return None;
     }
     let consumers = holdups::consumers(story);

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::evidence::stacks::{self, Thread};
 use crate::diagnosis::evidence::{broker, locks, sessions, workers};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, is_database_library};
 use crate::timeline::Source;
@@ -68,7 +69,7 @@ fn check(story: &Story<'_>) -> Answer {
     let master = master.filter(|master| story.deliveries().next().is_none() && workers::is_worker(master));
     evidence.extend(master.map(|master| master.n));
     let answer = match stands.is_shown && !locks::may_be_another_task_that_waits(story, one.pid) {
-        true => Answer::likely(text, evidence),
+        true => Answer::likely(text, evidence).given([Premise::WaitIsTheTasks(one.pid)]),
         false => Answer::possible(text, evidence).would_decide(&[Source::WorkerLog]),
     };
     let blockers = &one.session.blockers;
@@ -215,6 +216,8 @@ mod tests {
             stands("/v/site-packages/httpx/_client.py").answer(&CAUSE),
             "not applicable"
         );
+        // A driver that is written in C has no frames.
+        assert_eq!(stands("/app/store.py").answer(&CAUSE), "likely");
     }
 
     /// In a hook before the actor, or while it imports its code.

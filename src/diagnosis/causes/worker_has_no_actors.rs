@@ -1,7 +1,7 @@
 //! The worker found no actors on its broker object.
 
 use crate::diagnosis::evidence::{broker, connections, workers};
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{LogEvent, WITH_MIDDLEWARE};
 use crate::timeline::{Level, Source};
@@ -40,7 +40,11 @@ fn check(story: &Story<'_>) -> Answer {
     if !story.debug_log() {
         return Answer::cannot_tell(&[Source::WorkerLog]);
     }
-    if !story.closed() {
+    let is_anothers = matches!(
+        story.state(&Premise::WriterIsTheWorker(ready.n)),
+        State::Refuted(_)
+    );
+    if !story.closed() || is_anothers {
         return Answer::NotApplicable;
     }
     let mut evidence = vec![ready.n];
@@ -98,7 +102,9 @@ mod tests {
         // Certain only where the file that the worker writes was read to its end.
         let seen = ready()
             .debug("dramatiq.worker.WorkerThread", "Running worker thread...")
-            .worker_process(&[]);
+            .process(101, 100, "python dramatiq -v app", |process| {
+                process.is_configured = true;
+            });
         assert_eq!(seen.clone().silence().cause(), "likely worker-has-no-actors");
         let read = |scene: Scene| {
             let path = "worker.log".into();
@@ -110,6 +116,15 @@ mod tests {
         // The loggers that tell of consumers may be quieter.
         let quieter = ready().worker_process(&[]);
         assert_eq!(read(quieter).answer(&CAUSE), "likely");
+    }
+
+    /// Another service writes to the same log.
+    #[test]
+    fn the_ready_line_of_a_neighbour_is_a_near_miss() {
+        let scene = ready()
+            .setup(|setup| setup.worker_command = vec!["dramatiq".into(), "app".into()])
+            .process(101, 100, "python dramatiq -v mail", |_| {});
+        assert_eq!(scene.silence().answer(&CAUSE), "not applicable");
     }
 
     #[test]

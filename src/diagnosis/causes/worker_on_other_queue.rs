@@ -66,8 +66,7 @@ fn check(story: &Story<'_>) -> Answer {
             .map(|told| told.n)
             .take(3)
             .collect();
-        let text =
-            format!("the worker consumes `{first}`, not `{queue}`: none of its actors is on `{queue}`");
+        let text = format!("the worker consumes `{first}`, not `{queue}`");
         // Without pids it cannot be told whether it is this one's own earlier try.
         let failed =
             |other: &WorkerLine<'_>| told.pid.is_none() && other.pid.is_none() && other.died_at_start();
@@ -97,7 +96,8 @@ fn check(story: &Story<'_>) -> Answer {
                     process.pid, consumer.queue
                 ),
                 [process.n, consumers.n],
-            );
+            )
+            .given([Premise::WriterIsTheWorker(process.n)]);
         }
     }
     by_its_address(story).unwrap_or(Answer::NotApplicable)
@@ -246,6 +246,26 @@ mod tests {
             .silence();
         assert_eq!(scene.answer(&CAUSE), "likely");
         assert!(scene.summary().contains("`emails`"), "{}", scene.summary());
+    }
+
+    /// Of a message that waits by assumption: whether its process was seen, it is as likely.
+    #[test]
+    fn a_process_that_is_seen_weakens_nothing() {
+        let looked = |is_seen: bool| {
+            let scene = Scene::new().given().from_before(5);
+            let middleware = "dramatiq.worker._WorkerMiddleware";
+            let scene = scene.debug(middleware, "Adding consumer for queue 'emails'.");
+            let scene = match is_seen {
+                true => scene.process(101, 100, "python dramatiq -v app", |process| {
+                    process.holds_log = false
+                }),
+                false => scene,
+            };
+            let scene = scene.from_now_on().row("PENDING");
+            scene.depth("default", 1, 0).end(crate::timeline::Ended::Looked)
+        };
+        assert_eq!(looked(false).cause(), "likely worker-on-other-queue");
+        assert_eq!(looked(true).cause(), "likely worker-on-other-queue");
     }
 
     /// Another service's worker may write to a log that both share, while ours does not run.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Story, locks, results};
-use crate::diagnosis::premises::{EventId, Premise};
+use crate::diagnosis::premises::{EventId, Premise, is_common};
 use crate::framework::LogEvent;
 use crate::timeline::EventKind;
 
@@ -47,6 +47,8 @@ impl Story<'_> {
                     let of_any_actor = line.mark.is_some() && self.timeline.setup.actor.is_none();
                     let ids = self.message_ids.iter().filter(|_| of_any_actor);
                     found.extend(ids.filter_map(|id| ours(Some(id))));
+                    let is_anybodys = line.mark.is_some() && self.task_id().is_some_and(is_common);
+                    found.extend(is_anybodys.then_some(Premise::WriterIsTheWorker(line.n)));
                 }
                 // It is about the message that its thread took, or the only one that there was.
                 None => {
@@ -54,7 +56,10 @@ impl Story<'_> {
                     // Without a pid it may be of another service, of whose messages nothing is seen.
                     let is_anybodys = line.line.pid.is_none() && line.mark.is_some();
                     let by_its_writer = is_by_thread || is_anybodys;
-                    found.extend(by_its_writer.then_some(Premise::OneProcessPerLogThread { pid: line.pid }));
+                    found.extend(match by_its_writer {
+                        true => Some(Premise::OneProcessPerLogThread { pid: line.pid }),
+                        false => line.mark.map(|_| Premise::WriterIsTheWorker(line.n)),
+                    });
                     found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                 }
             }

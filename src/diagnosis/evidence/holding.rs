@@ -196,6 +196,32 @@ pub(in crate::diagnosis) fn still_moves(story: &Story<'_>) -> Option<u32> {
     (last.n > 0 && last.at_ms >= half && !stands).then_some(last.n)
 }
 
+/// The queue's counts fall, look by look, up to the end: others are taken from it, by whomever. By how much, and the last look
+/// that showed it. Afterwards there is time for a few looks only.
+pub(in crate::diagnosis) fn falls(story: &Story<'_>) -> Option<Fact<u64>> {
+    let sent = story.published().map(|passage| passage.at_ms);
+    let since = match sent.or(story.submitted_at()) {
+        Some(since) => since,
+        None if story.post_mortem() => f64::MIN,
+        None => return None,
+    };
+    let depths = story.depths(story.queue()).filter(|depth| depth.at_ms > since);
+    let depths: Vec<Depth> = depths.collect();
+    let (first, end) = (depths.first()?, depths.last()?);
+    let (mut last, mut longest, mut taken, mut times) = (Fact::new(0, first.at_ms, ()), 0.0_f64, 0, 0);
+    for pair in depths.windows(2).filter(|pair| pair[1].ready < pair[0].ready) {
+        taken += pair[0].ready - pair[1].ready;
+        times += 1;
+        longest = longest.max(pair[1].at_ms - last.at_ms);
+        last = Fact::new(pair[1].n, pair[1].at_ms, ());
+    }
+    let half = first.at_ms + (end.at_ms - first.at_ms) / 2.0;
+    let stands = end.at_ms - last.at_ms > (STANDS_AFTER_PAUSES * longest).max(STANDS_AFTER_MS);
+    let is_enough = times > 1 || times == 1 && story.post_mortem();
+    (is_enough && end.ready > 0 && end.consumers > 0 && last.at_ms >= half && !stands)
+        .then(|| last.with(taken))
+}
+
 /// So much longer than any pause before it is no pause of a queue that moves, ...
 const STANDS_AFTER_PAUSES: f64 = 3.0;
 /// ... if it is longer than this.

@@ -1,7 +1,7 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
 use super::stacks::{self, Thread};
-use super::{Fact, Story, broker, busy, control, workers};
+use super::{Fact, Story, broker, busy, control, holding, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
@@ -73,7 +73,11 @@ pub(in crate::diagnosis) fn by_others(
     // Where a message is acknowledged as it is begun, one of these threads may have ours once it was handed out.
     let early = !story.acknowledges_after_the_run();
     let may_be_ours = early && story.reached(Stage::Delivered).is_some();
-    if may_be_ours || !story.closed() || story.reached(Stage::Received).is_some() {
+    // A message that waits behind them has not got there.
+    let is_begun = story.reached(Stage::Entered).is_some() && story.attempt_over().is_none();
+    // A queue that moves is not held up by whom it moves past.
+    let is_passed = story.reached(Stage::Delivered).is_none() && holding::falls(story).is_some();
+    if may_be_ours || is_begun || is_passed || !story.closed() || story.reached(Stage::Received).is_some() {
         return None;
     }
     let consumers = consumers(story);

@@ -162,7 +162,8 @@ pub(in crate::diagnosis) fn at_work_or_idle(answer: Answer, blockers: &[Blocker]
 }
 
 /// Whether the thread that has the task, or the only one that runs any, waits in a database's library. `None`:
-/// which thread that is cannot be told.
+/// which thread that is cannot be told, or it stands in the application's own line, which may call a library that has no
+/// frames, as psycopg2.
 pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) -> Option<Fact<bool>> {
     let callers = Callers::of(story);
     let dump = story.stacks().dumps().rev().find(|dump| dump.pid == pid)?;
@@ -176,12 +177,16 @@ pub(in crate::diagnosis) fn waits_for_the_database(story: &Story<'_>, pid: i32) 
         (None, [(Runs::Unknown, thread)]) => *thread,
         _ => return None,
     };
-    let mut library = thread
-        .frames()
-        .iter()
-        .take_while(|frame| stacks::is_library(&frame.file));
-    let waits = library.any(|frame| is_database_library(&frame.file));
-    Some(Fact::new(dump.n, dump.at_ms, waits))
+    let in_a_database = |thread: &Thread<'_>| {
+        let frames = thread.frames().iter();
+        let mut library = frames.take_while(|frame| stacks::is_library(&frame.file));
+        library.any(|frame| is_database_library(&frame.file))
+    };
+    let waits = in_a_database(&thread);
+    let top = thread.frames().first();
+    let is_open = top.is_some_and(|frame| !stacks::is_library(&frame.file))
+        && !dump.threads().any(|other| in_a_database(&other));
+    (!is_open).then(|| Fact::new(dump.n, dump.at_ms, waits))
 }
 
 /// The broker handed the message to other processes than this one: what waits here is another task. A master hands it

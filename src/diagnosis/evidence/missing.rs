@@ -2,7 +2,7 @@
 
 use super::{Story, Visibility, api, retries};
 use crate::diagnosis::Stage;
-use crate::framework::Verbosity;
+use crate::framework::{LogEvent, Verbosity};
 use crate::text::counted;
 use crate::timeline::{Event, EventKind, NoAnswer, Source};
 
@@ -300,15 +300,16 @@ impl Story<'_> {
             Verbosity::Info => "INFO",
         };
         let flag = framework.worker.debug_flag;
-        unknown(format!(
-            "cannot tell: the worker's log is not at {level}; start it with {flag}"
-        ))
+        let text = format!("cannot tell: the worker's log is not at {level}; start it with {flag}");
+        unknown(text)
     }
 
     fn why_entry_is_invisible(&self) -> String {
         let log = if !self.sees(Source::WorkerLog) {
             "the worker's log is not seen"
-        } else if self.post_mortem() {
+        } else if self.line(|mark| matches!(mark, LogEvent::Called)).is_some() {
+            "the worker's log says that it was called, not whether that came to its own code"
+        } else if self.post_mortem() && self.lines().is_empty() {
             "the log of then may be gone"
         } else if self.log_was_cut() {
             "the worker's log was truncated or replaced meanwhile"

@@ -1,7 +1,8 @@
 //! What a process is, by its command: a worker, a server, another program of a framework.
 
-use super::{Story, workers};
+use super::{Story, connections, workers};
 use crate::framework;
+use crate::timeline::environment::Environment;
 use crate::timeline::{Event, EventKind, Process, place};
 
 /// A worker by its command line: a framework's own start script or module, be it another framework's.
@@ -135,6 +136,43 @@ impl Story<'_> {
             && !names.any(|name| process.command.contains(name))
     }
 
+    /// It runs in another folder than the configured one, or the one in which the configured command was seen, and has no
+    /// connection to our vhost: another system's, of the same code perhaps. In a place of its own a folder says nothing.
+    fn is_in_another_folder(&self, pid: i32) -> bool {
+        let is_here = |process: &Process| process.at.is_none() && process.container.is_none();
+        let process = self.process_in_life(pid).map(|process| process.value);
+        let environment = self.environment_of(pid);
+        let environment = environment.filter(|_| self.all_processes().all(|process| is_here(&process)));
+        let cwd = match process.filter(|process| process.cwd.is_some()) {
+            Some(process) if is_here(process) && is_worker(process) => process.cwd.as_deref(),
+            Some(_) => None,
+            None => environment
+                .filter(|read| is_worker_command(&read.command))
+                .and_then(|read| read.cwd.as_deref()),
+        };
+        let configured = self.looks_at_processes();
+        let configured = configured.filter(|process| process.is_configured && is_here(process));
+        let mut ours: Vec<&str> = configured
+            .filter_map(|process| process.value.cwd.as_deref())
+            .collect();
+        ours.extend(self.timeline.setup.worker_cwd.as_deref());
+        cwd.is_some_and(|cwd| !ours.is_empty() && !ours.contains(&cwd))
+            && !process.is_some_and(|process| connections::serves_our_vhost(self, process))
+    }
+
+    /// What was read of its environment, or of one that has the same command, folder and variables.
+    fn environment_of(&self, pid: i32) -> Option<&Environment> {
+        let mut alike = self.facts(|kind| match kind {
+            EventKind::SameEnvironment { pid: other, like, .. } if *other == pid => Some(*like),
+            _ => None,
+        });
+        let read = alike.next().map_or(pid, |like| like.value);
+        self.timeline.events.iter().find_map(|event| match &event.kind {
+            EventKind::Environment(environment) if environment.pid == read => Some(environment.as_ref()),
+            _ => None,
+        })
+    }
+
     /// The event is a look at such a process.
     pub fn shows_another_service(&self, n: u32) -> bool {
         let event = self.timeline.event(n).map(|event| &event.kind);
@@ -154,7 +192,10 @@ impl Story<'_> {
             _ => false,
         };
         !is_script
-            && both.iter().any(|process| self.is_another_services(process))
+            && (self.is_in_another_folder(pid)
+                || both.iter().any(|process| {
+                    self.is_another_services(process) || self.is_in_another_folder(process.pid)
+                }))
             && !self.timeline.events.iter().any(was_configured)
     }
 }

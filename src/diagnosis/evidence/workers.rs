@@ -137,13 +137,12 @@ pub(in crate::diagnosis) fn alive_or_likely(
                 .timeline
                 .event(n)
                 .is_some_and(|event| event.source == Source::Process);
-            // Both doubt whose log it is: one of them is enough.
-            let is_proved = |premise| matches!(story.state(&premise), State::Proved(_));
+            // It may be another process, and shows no more than none does.
+            if by_pid && !matches!(story.state(&Premise::SamePidSpace), State::Proved(_)) {
+                return Answer::likely(text, evidence).would_decide(&[Source::Process]);
+            }
             Answer::shown(text, evidence)
-                .given([match by_pid && !is_proved(Premise::SamePidSpace) {
-                    true => Premise::SamePidSpace,
-                    false => Premise::WriterIsTheWorker(n),
-                }])
+                .given([Premise::WriterIsTheWorker(n)])
                 .lasting_if(is_the_one_we_started(story))
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),

@@ -33,14 +33,18 @@ pub struct Configured {
 impl Configured {
     pub fn new(config: &Config) -> Self {
         let program = config.worker_program.as_ref();
-        let real = |path: &PathBuf| std::fs::canonicalize(path).ok();
         Self {
             command: config.worker.command.clone(),
-            python: program.and_then(|program| real(program.python.as_ref()?)),
-            cwd: program
-                .filter(|_| config.origins.contains_key("worker.cwd"))
-                .and_then(|program| real(&program.cwd)),
+            python: program.and_then(|program| std::fs::canonicalize(program.python.as_ref()?).ok()),
+            cwd: Self::folder(config),
         }
+    }
+
+    /// Its folder, where it was not left to a default.
+    pub fn folder(config: &Config) -> Option<PathBuf> {
+        let program = config.worker_program.as_ref();
+        let program = program.filter(|_| config.origins.contains_key("worker.cwd"))?;
+        std::fs::canonicalize(&program.cwd).ok()
     }
 
     /// It runs the configured command, in its folder and with its Python. What cannot be seen excludes nothing: the

@@ -23,13 +23,36 @@ impl<'a> Story<'a> {
     /// its actor.
     pub(super) fn writer_is_the_worker(&self, n: EventId) -> State {
         let writer = self.writer(n);
-        let found = self
+        let by_its_start = self
             .one_that_we_started()
             .or_else(|| self.configured_process(&writer))
             .or_else(|| self.container_that_starts_it(&writer))
-            .or_else(|| self.word_of_its_own(&writer))
-            .or_else(|| self.only_holder());
-        found.map_or(State::Assumed, |n| proved([n]))
+            .or_else(|| self.took_the_task(&writer));
+        if let Some(n) = by_its_start {
+            return proved([n]);
+        }
+        if let Some(n) = self.process_of_another(&writer) {
+            return State::Refuted(vec![n]);
+        }
+        let by_its_words = self.word_of_its_own(&writer).or_else(|| self.only_holder());
+        by_its_words.map_or(State::Assumed, |n| proved([n]))
+    }
+
+    /// A message of the task's was delivered to it.
+    fn took_the_task(&self, writer: &Writer<'_>) -> Option<EventId> {
+        let mut takers = self.deliveries().filter(|passage| {
+            let taker = self.client_of(passage.connection);
+            taker.is_some_and(|taker| writer.pids.contains(&taker))
+        });
+        takers.next().map(|passage| passage.n)
+    }
+
+    /// It runs for another service, or is connected to another vhost only beside a worker of ours.
+    fn process_of_another(&self, writer: &Writer<'_>) -> Option<EventId> {
+        let here = self.pids_of_another_vhost(&writer.pids);
+        let is_anothers = |pid: &&i32| self.runs_for_another_service(**pid) || here.contains(*pid);
+        let pid = writer.pids.iter().find(is_anothers)?;
+        self.process_in_life(*pid).map(|process| process.n)
     }
 
     /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
