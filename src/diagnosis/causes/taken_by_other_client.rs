@@ -23,7 +23,7 @@ fn check(story: &Story<'_>) -> Answer {
     let Some(passage) = handed.or_else(|| story.deliveries().last().copied()) else {
         return Answer::NotApplicable;
     };
-    let answer = taken(story, &passage);
+    let answer = taken(story, &passage).case("a client holds it", !is_of_no_client(&passage));
     match moved {
         Some(moved) => answer.followed_by(&format!(", and sent on to `{}`", moved.copy.queue)),
         None => answer,
@@ -43,6 +43,11 @@ pub(super) fn stranger<'a>(story: &Story<'a>) -> Option<Fact<&'a Process>> {
     (is_known && !is_worker && story.is_watched(process.pid) != Some(true)).then_some(process)
 }
 
+/// The management API gets messages through no client connection: an Erlang pid stands there.
+fn is_of_no_client(passage: &Transfer<'_>) -> bool {
+    passage.connection.starts_with('<')
+}
+
 fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     // Whatever is at our end of the connection, a worker had it in hand: that may be a proxy before it.
     let is_of_it = |told: &&WorkerLine<'_>| {
@@ -54,8 +59,7 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     }
     let peer = story.peer(passage.connection);
 
-    // The management API gets messages through no client connection: an Erlang pid stands there.
-    if passage.connection.starts_with('<') {
+    if is_of_no_client(passage) {
         let text = format!(
             "taken through no client's connection ({}): by somebody's hand in the management API, or by the broker itself, as a shovel does",
             passage.connection
@@ -73,7 +77,7 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
                 [passage.n],
             ),
         };
-        return answer.case("a client holds it", false);
+        return answer;
     }
     if let Some(process) = peer.and_then(|peer| story.process_in_life(peer.value)) {
         if process.command.is_empty() {

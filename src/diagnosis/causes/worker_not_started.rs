@@ -273,8 +273,11 @@ mod tests {
     /// Nothing but the worker's log could be read: it ends in a failed start, and the task may wait or not.
     #[test]
     fn afterwards_by_the_log_alone() {
-        let said = |served: bool, broker: bool| {
+        let said = |served: bool, broker: bool, is_known: bool| {
             let mut scene = Scene::new().given().from_before(5);
+            if is_known {
+                scene = scene.setup(|setup| setup.worker_command = vec!["dramatiq".into(), "jobs".into()]);
+            }
             if served {
                 scene = scene.debug(
                     "dramatiq.worker.WorkerThread",
@@ -293,10 +296,12 @@ mod tests {
             };
             scene.answer(&CAUSE)
         };
-        assert_eq!(said(false, false), "likely");
+        assert_eq!(said(false, false, true), "likely");
+        // Nothing shows whose log it is.
+        assert_eq!(said(false, false, false), "possible");
         // It has run messages before: ours may have been one.
-        assert_eq!(said(true, false), "possible");
-        assert_eq!(said(false, true), "cannot tell");
+        assert_eq!(said(true, false, true), "possible");
+        assert_eq!(said(false, true, true), "cannot tell");
     }
 
     use super::*;

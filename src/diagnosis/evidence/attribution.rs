@@ -59,12 +59,17 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Of these those that serve another vhost, beside a worker that serves ours: without one the watched worker may be what
-    /// is on the wrong vhost.
+    /// Of these those that serve another vhost, beside a worker that consumes our queue: without one the watched worker may
+    /// be what is on the wrong vhost.
     pub(super) fn pids_of_another_vhost(&self, pids: &BTreeSet<i32>) -> BTreeSet<i32> {
-        let mut workers = self.all_processes();
-        if !workers.any(|process| {
-            programs::is_its_worker(self, &process) && connections::serves_our_vhost(self, &process)
+        let listed = self.consumers().into_iter().flat_map(|listed| listed.value);
+        let mut ours = listed.filter(|consumer| self.is_of_my_queue(&consumer.queue));
+        let is_ours = |process: Fact<&Process>, connection: &str| {
+            programs::is_its_worker(self, &process) && connections::is_socket_of(&process, connection)
+        };
+        if !ours.any(|consumer| {
+            self.all_processes()
+                .any(|process| is_ours(process, &consumer.connection))
         }) {
             return BTreeSet::new();
         }

@@ -132,6 +132,24 @@ impl Story<'_> {
         self.is_counted_by_none(since)
     }
 
+    /// A log that would tell of its end says that the task was begun, and of no end; nothing else shows one. The line.
+    pub(in crate::diagnosis) fn begun_without_an_end(&self) -> Option<WorkerLine<'_>> {
+        let begins = |told: &&WorkerLine<'_>| {
+            told.line.entry
+                || told.is_by_the_task()
+                || matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
+        };
+        let began = *self.lines().iter().find(begins)?;
+        let would_tell = self.debug_log() || self.acknowledges_after_the_run() && self.shows_ends();
+        let is_over = self.attempt_over().is_some()
+            || !self.raised().is_empty()
+            || self.died_in_actor().is_some()
+            || self.runs_in_none(Some(began.at_ms)).is_some()
+            || self.replaced_in_its_run().is_some()
+            || began.pid.is_some_and(|pid| self.gone(pid).is_some());
+        (would_tell && !is_over).then_some(began)
+    }
+
     /// The new one may have been handed it again.
     fn is_held_again(&self) -> bool {
         let is_mine = control::holder(self).is_some();

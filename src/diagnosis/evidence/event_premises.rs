@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Story, locks, results};
+use super::{Story, WorkerLine, locks, results};
 use crate::diagnosis::premises::{EventId, Premise, is_common};
 use crate::framework::LogEvent;
 use crate::timeline::EventKind;
@@ -47,19 +47,11 @@ impl Story<'_> {
                     let of_any_actor = line.mark.is_some() && self.timeline.setup.actor.is_none();
                     let ids = self.message_ids.iter().filter(|_| of_any_actor);
                     found.extend(ids.filter_map(|id| ours(Some(id))));
-                    let is_anybodys = line.mark.is_some() && self.task_id().is_some_and(is_common);
-                    found.extend(is_anybodys.then_some(Premise::WriterIsTheWorker(line.n)));
+                    found.extend(self.by_its_writer(line));
                 }
                 // It is about the message that its thread took, or the only one that there was.
                 None => {
-                    let is_by_thread = self.by_thread.contains(&line.n);
-                    // Without a pid it may be of another service, of whose messages nothing is seen.
-                    let is_anybodys = line.line.pid.is_none() && line.mark.is_some();
-                    let by_its_writer = is_by_thread || is_anybodys;
-                    found.extend(match by_its_writer {
-                        true => Some(Premise::OneProcessPerLogThread { pid: line.pid }),
-                        false => line.mark.map(|_| Premise::WriterIsTheWorker(line.n)),
-                    });
+                    found.extend(self.by_its_writer(line));
                     found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                 }
             }
@@ -121,6 +113,21 @@ impl Story<'_> {
         for told in own.filter(|told| !self.lines.iter().any(|line| line.n == told.n)) {
             let found = premises.entry(told.n).or_default();
             found.push(Premise::WriterIsTheWorker(told.n));
+        }
+    }
+
+    /// It names no message, and is the task's for what wrote it.
+    fn by_its_writer(&self, line: &WorkerLine<'_>) -> Option<Premise> {
+        let its_worker = line.mark.map(|_| Premise::WriterIsTheWorker(line.n));
+        if line.line.carries_task_id {
+            // A short number is many things' id.
+            return its_worker.filter(|_| self.task_id().is_some_and(is_common));
+        }
+        // Without a pid it may be of another service, of whose messages nothing is seen.
+        let is_anybodys = line.line.pid.is_none() && line.mark.is_some();
+        match self.by_thread.contains(&line.n) || is_anybodys {
+            true => Some(Premise::OneProcessPerLogThread { pid: line.pid }),
+            false => its_worker,
         }
     }
 

@@ -27,15 +27,12 @@ impl<'a> Story<'a> {
         let mut weak = BTreeSet::new();
         let mut by_thread = BTreeSet::new();
         let mut entries = Vec::new();
-        let since = self.submitted_at();
         let wanted = self.timeline.setup.actor.as_deref();
         let others = self.pids_of_other_programs();
         let is_another_programs = |told: &WorkerLine<'a>| told.pid.is_some_and(|pid| others.contains(&pid));
         for (at, &told) in self.worker_lines.iter().enumerate() {
             // What came before cannot be the task's, but it may still be in a thread's hands.
-            let counts = self.counts(&told)
-                && since.is_none_or(|since| told.at_ms >= since)
-                && self.counts_from.is_none_or(|first| told.n >= first);
+            let counts = self.counts(&told) && self.is_late_enough(&told);
             let key = told.thread();
             let id = told.message_id();
             if let Some(LogEvent::Received { id, actor }) = told.mark {

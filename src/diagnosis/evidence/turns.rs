@@ -45,6 +45,12 @@ impl<'a> Story<'a> {
         }))
     }
 
+    /// Neither from before the submission nor of an earlier message of the task.
+    pub(super) fn is_late_enough(&self, told: &WorkerLine<'_>) -> bool {
+        self.submitted_at().is_none_or(|since| told.at_ms >= since)
+            && self.counts_from.is_none_or(|first| told.n >= first)
+    }
+
     fn comes_after(&self, id: &str, last: &str) -> bool {
         let ended = self
             .worker_lines

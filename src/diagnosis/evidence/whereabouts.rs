@@ -266,26 +266,8 @@ impl<'a> Story<'a> {
         took.is_some() && self.shows_ends() && self.attempt_over().is_none()
     }
 
-    /// A log that would tell of its end says that the task was begun, and of no end; nothing else shows one. The line.
-    pub(in crate::diagnosis) fn begun_without_an_end(&self) -> Option<WorkerLine<'_>> {
-        let begins = |told: &&WorkerLine<'_>| {
-            told.line.entry
-                || told.is_by_the_task()
-                || matches!(told.mark, Some(LogEvent::Received { .. } | LogEvent::Called))
-        };
-        let began = *self.lines().iter().find(begins)?;
-        let would_tell = self.debug_log() || self.acknowledges_after_the_run() && self.shows_ends();
-        let is_over = self.attempt_over().is_some()
-            || !self.raised().is_empty()
-            || self.died_in_actor().is_some()
-            || self.runs_in_none(Some(began.at_ms)).is_some()
-            || self.replaced_in_its_run().is_some()
-            || began.pid.is_some_and(|pid| self.gone(pid).is_some());
-        (would_tell && !is_over).then_some(began)
-    }
-
     /// The log has shown how a message was settled, whosever it was: its loggers may be quieter than that.
-    fn shows_ends(&self) -> bool {
+    pub(super) fn shows_ends(&self) -> bool {
         self.worker_lines.iter().any(WorkerLine::settles)
     }
 
