@@ -13,7 +13,7 @@ impl<'a> Story<'a> {
     /// the course of which the application spoke of the task.
     pub(super) fn learn_ids_from_lines(&mut self) {
         let is_at_rest = !self.held.is_empty();
-        if !self.publishes.is_empty() || !self.message_ids.is_empty() && !(is_at_rest && self.post_mortem()) {
+        if !self.publishes.is_empty() || !(self.message_ids.is_empty() || is_at_rest && self.post_mortem()) {
             return;
         }
         let Some(task) = self.task_id else { return };

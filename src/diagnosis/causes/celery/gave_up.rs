@@ -124,7 +124,7 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, what: &str) -> Answer {
     // else lives.
     let is_old = lines[at].line.before && !story.ended_recently(&lines[at]);
     let may_be_up = is_old || (began.is_some() && !is_taken_name(&error));
-    let answer = match broker::has_consumer(story) {
+    match broker::has_consumer(story) {
         None if may_be_up && !workers::stays_dead(story) => {
             Answer::likely(text, evidence).would_decide(&[Source::Process])
         }
@@ -134,8 +134,7 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, what: &str) -> Answer {
         }
         None => Answer::shown(text, evidence).lasting_if(workers::stays_dead(story)),
         Some(_) => Answer::likely(text, evidence).would_decide(&[Source::Queue]),
-    };
-    answer
+    }
 }
 
 #[cfg(test)]
