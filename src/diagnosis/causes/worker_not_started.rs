@@ -65,22 +65,7 @@ fn check(story: &Story<'_>) -> Answer {
         None => "0 consumers, and ",
     };
     let text = format!("{nobody}the worker's log ends{when} in: {}", reason(story, &told));
-    // A bare traceback after "ready" may be a thread's that printed it and lives on.
-    let unsure = told.mark.is_none()
-        && lines[..at]
-            .iter()
-            .rev()
-            .find_map(|told| match told.worker_life()? {
-                WorkerLife::Booting => None,
-                WorkerLife::Up => Some(true),
-                WorkerLife::Ending => Some(false),
-            })
-            .unwrap_or(false);
-    let unsure = unsure
-        || may_be_anothers_words(story, at)
-        || lives::is_up(story).is_some()
-        || lives::one_outlives(story, &told)
-        || told.line.before && runs_elsewhere(story);
+    let unsure = may_live_on(story, at);
     if let Some(most) = alone {
         return by_the_log_alone(&told, text, evidence, most, unsure);
     }
@@ -121,6 +106,28 @@ fn check(story: &Story<'_>) -> Answer {
     } else {
         Answer::shown(text, evidence).lasting_if(workers::stays_dead(story))
     }
+}
+
+/// What is behind these words may live on, or another worker.
+fn may_live_on(story: &Story<'_>, at: usize) -> bool {
+    let lines = story.worker_lines();
+    let told = lines[at];
+    let last_life = || {
+        lines[..at]
+            .iter()
+            .rev()
+            .find_map(|told| match told.worker_life()? {
+                WorkerLife::Booting => None,
+                WorkerLife::Up => Some(true),
+                WorkerLife::Ending => Some(false),
+            })
+    };
+    // A bare traceback after "ready" may be a thread's that printed it and lives on.
+    told.mark.is_none() && last_life() == Some(true)
+        || may_be_anothers_words(story, at)
+        || lives::is_up(story).is_some()
+        || lives::one_outlives(story, &told)
+        || told.line.before && runs_elsewhere(story)
 }
 
 /// Nobody could look at the queue.
