@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, containe
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::{DefaultBroker, LogEvent};
-use crate::timeline::{Connection, Source};
+use crate::timeline::{Connection, Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-vhost",
@@ -72,7 +72,8 @@ fn check(story: &Story<'_>) -> Answer {
                 }
                 return match story.sees(Source::WorkerLog) {
                     true => Answer::shown(text, evidence)
-                        .given([Premise::SamePidSpace, Premise::WriterIsTheWorker(process.n)])
+                        .given(by_its_pid(process))
+                        .given([Premise::WriterIsTheWorker(process.n)])
                         .lasting_if(workers::is_the_one_we_started(story)),
                     false => Answer::likely(text, evidence).would_decide(&[Source::WorkerLog]),
                 };
@@ -101,6 +102,11 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let its = process.map(Premise::WriterIsTheWorker);
     answer.given(its.into_iter().chain([Premise::SamePidSpace]))
+}
+
+/// What was found by the log that it has open was not found by a pid that the log names.
+fn by_its_pid(process: &Process) -> Option<Premise> {
+    (!process.holds_log).then_some(Premise::SamePidSpace)
 }
 
 /// A refusal in its log names our vhost, in RabbitMQ's words: `… in vhost 'shop' refused`.
@@ -199,6 +205,22 @@ mod tests {
             .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
             .worker_process(&[WORKER])
             .connections(&[(WORKER, "staging", "running")])
+    }
+
+    /// Celery's log names no pid: who writes it is known by the file that it has open.
+    #[test]
+    fn a_process_that_has_the_log_open_is_likely_without_a_pid_in_it() {
+        let holds = |holds_log: bool| {
+            let scene = nobody().setup(|setup| setup.framework = "celery".into());
+            let scene = scene.plain(Some(crate::timeline::Level::Info), "celery@vm ready.");
+            let scene = scene.process(101, 1, "python celery -A shop worker", |process| {
+                process.holds_log = holds_log;
+                process.sockets = vec![WORKER.into()];
+            });
+            scene.connections(&[(WORKER, "staging", "running")]).silence()
+        };
+        assert_eq!(holds(true).cause(), "likely worker-on-other-vhost");
+        assert_ne!(holds(false).cause(), "likely worker-on-other-vhost");
     }
 
     #[test]
