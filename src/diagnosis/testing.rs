@@ -813,6 +813,7 @@ impl Scene {
             function: (*function).into(),
             file: (*file).into(),
             line: 1,
+            task: None,
         };
         let stack = |(thread, frames): &(&str, &[(&str, &str)])| Stack {
             thread: (*thread).into(),

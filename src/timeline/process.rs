@@ -99,6 +99,9 @@ pub struct Frame {
     pub function: String,
     pub file: String,
     pub line: i32,
+    /// The name of the task that its source makes of the function, where that is another than the function's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 impl Frame {

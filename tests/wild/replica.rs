@@ -295,6 +295,7 @@ fn elsewhere(run: &Run) -> Option<Run> {
                                 function: function.into(),
                                 file: file.into(),
                                 line,
+                                task: None,
                             },
                         );
                     }

@@ -219,6 +219,17 @@ const BROKEN_OFF: &str = "its first run was broken off";
 const HELD_BACK: &str = "its container is held back by its CPU limit";
 const UNSEEN: &str = "its place was not seen";
 
+/// What is held may be any task's: its own function is what would show this one, or that nothing else is in anybody's hands
+/// and one thread only in a call.
+fn may_be_anothers(story: &Story<'_>, pid: Option<i32>, held: u64) -> bool {
+    let worker = story.framework().stack.worker;
+    let seen = story.stacks().threads(pid).any(|thread| thread.has(worker));
+    let is_alone = |pid| holding::only_ours_is_held(story, held) && stacks::at_work(story, pid).is_some();
+    (seen || story.post_mortem())
+        && !pid.is_some_and(is_alone)
+        && !stacks::is_in_its_function(story, f64::MIN)
+}
+
 /// A message that came again was begun again: what counts is its last run.
 fn last_entry(story: &Story<'_>, entered_at: Option<f64>) -> Option<f64> {
     let entries: Vec<&WorkerLine<'_>> = story.lines().iter().filter(|told| told.line.entry).collect();
@@ -313,15 +324,9 @@ fn of_its_own(story: &Story<'_>) -> Answer {
             // Another message for the same function may be the one that the stack shows.
             .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
-        Some((n, _)) => {
+        Some((n, count)) => {
             evidence.push(n);
-            // What is held may be any task's: its own function is what would show this one.
-            let seen = story
-                .stacks()
-                .threads(pid)
-                .any(|thread| thread.has(story.framework().stack.worker));
-            let is_unknown = (seen || story.post_mortem()) && !stacks::is_in_its_function(story, f64::MIN);
-            match is_unknown || may_be_over {
+            match may_be_anothers(story, pid, count) || may_be_over {
                 true => Answer::possible(text, evidence),
                 false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
             }

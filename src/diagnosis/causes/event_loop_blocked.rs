@@ -139,6 +139,7 @@ mod tests {
             function: function.into(),
             file: file.into(),
             line: 1,
+            task: None,
         };
         let thread = |name: &str, frames| Stack {
             thread: name.into(),

@@ -10,6 +10,7 @@ use crate::framework::LogEvent;
 use crate::framework::WorkerLife;
 use crate::text::{self, counted};
 use crate::timeline::{Event, EventKind, PlaceState, Process, Role, Source};
+use crate::units::span;
 
 pub(super) const CAUSE: Cause = Cause {
     id: "no-consumer",
@@ -28,10 +29,10 @@ fn check(story: &Story<'_>) -> Answer {
     if story.published().is_none() && story.reached(Stage::Published).is_none() {
         return Answer::NotApplicable;
     }
-    if let Some(answer) = back_to_nobody(story) {
+    let depths = holding::depths_since_publish(story);
+    if let Some(answer) = back_to_nobody(story).or_else(|| left_by_all(story, &depths)) {
         return answer;
     }
-    let depths = holding::depths_since_publish(story);
     if let Some(seen) = depths.iter().find(|depth| depth.consumers > 0) {
         return Answer::ruled_out(counted(seen.consumers, "consumer", "consumers"), [seen.n]);
     }
@@ -137,6 +138,27 @@ fn back_to_nobody(story: &Story<'_>) -> Option<Answer> {
     );
     Some(Answer::likely(text, [passage.n, back, last.n]))
 }
+
+/// It was never handed out, and whoever consumed its queue at first does not any more.
+fn left_by_all(story: &Story<'_>, depths: &[Depth]) -> Option<Answer> {
+    let last = depths.last().filter(|depth| depth.exists && depth.ready > 0)?;
+    let consumed = depths.iter().rposition(|depth| depth.consumers > 0)?;
+    let left = depths.get(consumed + 1)?;
+    // Where nobody sees what is handed out, it may have been.
+    let waits = story.closed() && story.deliveries().next().is_none() && story.sees_all(Source::Firehose);
+    (waits && last.at_ms - left.at_ms >= STARTS_AGAIN_MS).then(|| {
+        let text = format!(
+            "`{}` has no consumer any more since {} after the submission, and {} in it",
+            story.queue(),
+            span(left.at_ms),
+            counted(last.ready, "message waits", "messages wait")
+        );
+        Answer::likely(text, [left.n, last.n])
+    })
+}
+
+/// Whoever starts again consumes again after this time, as a rule.
+const STARTS_AGAIN_MS: f64 = 3_000.0;
 
 /// What of the watched worker this event shows: its container, a line of its log, or itself.
 fn what_lives(story: &Story<'_>, n: u32) -> String {
@@ -380,6 +402,28 @@ mod tests {
         assert_eq!(back(1, 0).cause(), "likely no-consumer");
         assert_eq!(back(1, 1).answer(&CAUSE), "ruled out");
         assert_ne!(back(0, 0).cause(), "likely no-consumer");
+    }
+
+    /// The worker is stopped for good while many wait before it, or starts again.
+    #[test]
+    fn one_that_goes_before_it_takes_the_message() {
+        let went = |until_ms: f64, consumers: u64| {
+            Scene::new()
+                .depth("default", 300, 1)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 301, 1)
+                .depth("default", 290, 0)
+                .at(until_ms)
+                .depth("default", 290, consumers)
+                .silence()
+        };
+        assert_eq!(went(5_000.0, 0).cause(), "likely no-consumer");
+        assert_eq!(went(5_000.0, 1).answer(&CAUSE), "ruled out");
+        assert_eq!(went(1_000.0, 0).answer(&CAUSE), "ruled out");
+        let blind = went(5_000.0, 0).without(Source::Firehose);
+        assert_ne!(blind.cause(), "likely no-consumer");
     }
 
     /// The consumer that was there before the message was sent is no reason that it would have been taken.

@@ -1,12 +1,14 @@
 //! The worker holds the message behind busy threads.
 
 use crate::diagnosis::evidence::busy::{self, Busy};
-use crate::diagnosis::evidence::{Fact, WorkerLine, broker, control, holding, holdups, threads, workers};
+use crate::diagnosis::evidence::{
+    Fact, Transfer, WorkerLine, broker, control, holding, holdups, threads, workers,
+};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Stand, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
-use crate::timeline::Source;
+use crate::timeline::{EventKind, Source};
 use crate::units;
 
 pub(super) const CAUSE: Cause = Cause {
@@ -189,7 +191,17 @@ fn by_the_stacks(story: &Story<'_>) -> Option<Answer> {
     if broker::drained(story).is_some() || story.gone(pid).is_some() || story.debug_log() {
         return None;
     }
-    let busy = busy::busy(story, pid, passage.at_ms)?;
+    let Some(busy) = busy::busy(story, pid, passage.at_ms) else {
+        return by_the_count(
+            story,
+            passage,
+            Fact {
+                n,
+                at_ms: passage.at_ms,
+                value: pid,
+            },
+        );
+    };
     let text = format!(
         "pid {pid} has it, and is at work on {}, as many as it can be: one stands in {}",
         counted(busy.running as u64, "other", "others"),
@@ -213,6 +225,42 @@ fn by_the_stacks(story: &Story<'_>) -> Option<Answer> {
         Some((_, 1..)) | None if !busy.may_run_ours() => Some(Answer::possible(text, evidence)),
         _ => None,
     }
+}
+
+/// As many as it can run were in its hands before this one came, and none of them has been acknowledged since.
+fn by_the_count(story: &Story<'_>, passage: &Transfer<'_>, taker: Fact<i32>) -> Option<Answer> {
+    // What waits for its time in the worker's own hands is held, too, and runs not.
+    let is_worked_on = story.acknowledges_after_the_run() && story.framework().queues.delay.is_some();
+    let is_alone = story.depths(story.queue()).last()?.consumers == 1;
+    let before = story
+        .infos(story.queue())
+        .rfind(|info| info.counted_ms < passage.at_ms)?;
+    let after = story
+        .infos(story.queue())
+        .last()
+        .filter(|info| info.counted_ms > passage.at_ms)?;
+    let handed_out = || {
+        let handed = story.facts(|kind| match kind {
+            EventKind::Deliver { queue, .. } if queue == story.queue() => Some(()),
+            _ => None,
+        });
+        handed.filter(|delivery| delivery.at_ms > before.counted_ms)
+    };
+    let at_first = before.unacked?
+        + handed_out()
+            .filter(|delivery| delivery.at_ms < passage.at_ms)
+            .count() as u64;
+    let (_, threads) = busy::slots(story, Some(taker.value))?;
+    let none_ended = after.unacked? == before.unacked? + handed_out().count() as u64;
+    let is_full = at_first >= threads as u64 && none_ended && story.sees_all(Source::Firehose);
+    (is_worked_on && is_alone && is_full).then(|| {
+        let text = format!(
+            "pid {} had {} in hand when it came, runs {threads} at once, and has acknowledged none of them since",
+            taker.value,
+            counted(at_first, "other", "others"),
+        );
+        Answer::likely(text, [passage.n, taker.n, before.n, after.n]).would_decide(&[Source::Process])
+    })
 }
 
 /// All processes that consume the queue.
@@ -288,6 +336,31 @@ mod tests {
         assert_ne!(counts(2).answer(&CAUSE), "ruled out");
     }
     use crate::diagnosis::testing::{Scene, WORKER};
+
+    /// A log without DEBUG and no stacks: what the broker counts is left.
+    #[test]
+    fn what_was_in_hand_before_fills_the_worker() {
+        let counted = |before: u64, after: u64, consumers: u64| {
+            Scene::new()
+                .process(100, 1, "python dramatiq -p 1 -t 2 app", |_| {})
+                .process(101, 100, "python dramatiq -p 1 -t 2 app", |_| {})
+                .depth("default", 0, consumers)
+                .totals("default", 0, before, serde_json::json!({}))
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .deliver(WORKER)
+                .peer(WORKER, 101)
+                .totals("default", 0, after, serde_json::json!({}))
+                .depth("default", 0, consumers)
+                .silence()
+        };
+        assert_eq!(counted(2, 3, 1).cause(), "likely waiting-in-worker");
+        // A thread is free, one has become free, or another worker has them.
+        assert_ne!(counted(1, 2, 1).answer(&CAUSE), "likely");
+        assert_ne!(counted(2, 2, 1).answer(&CAUSE), "likely");
+        assert_ne!(counted(2, 3, 2).answer(&CAUSE), "likely");
+    }
 
     /// Prefetched by the watched worker, which has two threads; so many of them are busy.
     fn behind(pids: &[i32]) -> Scene {

@@ -48,7 +48,10 @@ impl<'a> Callers<'a> {
         // Newer Pythons name a function by what it is defined in.
         let is_of = |frame: &Frame, actors: &BTreeSet<&str>| {
             let function = frame.function.rsplit('.').next();
-            actors.iter().any(|actor| function == Some(function_of(actor)))
+            match frame.task.as_deref() {
+                Some(task) => actors.contains(task),
+                None => actors.iter().any(|actor| function == Some(function_of(actor))),
+            }
         };
         let is_ours = own().any(|frame| is_of(frame, &self.ours)) || self.of_its_child.contains(&thread.n);
         if is_ours {
@@ -137,6 +140,41 @@ mod tests {
     use super::*;
     use crate::diagnosis::testing::Scene;
     use crate::timeline::Ended;
+
+    /// An actor whose name is another than its function's, as its source says.
+    #[test]
+    fn a_function_is_whatever_task_its_source_makes_of_it() {
+        use crate::timeline::{EventKind, Source, Stack};
+        let frame = |function: &str, file: &str, task: Option<&str>| Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 1,
+            task: task.map(str::to_owned),
+        };
+        let whose = |function: &str, task: Option<&str>| {
+            let frames = vec![
+                frame(function, "/app/tasks.py", task),
+                frame("Actor.__call__", "/v/site-packages/dramatiq/actor.py", None),
+                frame("WorkerThread.run", "/v/site-packages/dramatiq/worker.py", None),
+            ];
+            let threads = vec![Stack {
+                thread: "Thread-4".into(),
+                stable: true,
+                frames,
+            }];
+            let scene = Scene::new()
+                .given()
+                .see(Source::Process, EventKind::Stacks { pid: 101, threads });
+            let story = Story::new(&scene.timeline);
+            let callers = Callers::of(&story);
+            let dump = story.stacks().dumps().next().expect("a dump");
+            dump.threads().find_map(|thread| callers.runs(thread))
+        };
+        assert_eq!(whose("act", None), Some(Runs::Ours));
+        assert_eq!(whose("do_it", None), Some(Runs::Unknown));
+        assert_eq!(whose("do_it", Some("act")), Some(Runs::Ours));
+        assert_eq!(whose("act", Some("other")), Some(Runs::Unknown));
+    }
 
     /// A quiet log: the thread that spoke of the task is done with it, and another one hangs in the same function.
     #[test]

@@ -128,6 +128,29 @@ pub(in crate::diagnosis) fn may_be_acknowledged(story: &Story<'_>, held: u64) ->
     held < before + since && !story.runs_what_nobody_holds()
 }
 
+/// Nothing of the queue's was held when its message was handed out, nothing else has been since, and one is held: it.
+pub(in crate::diagnosis) fn only_ours_is_held(story: &Story<'_>, held: u64) -> bool {
+    let Some(passage) = story.deliveries().last() else {
+        return false;
+    };
+    let queue = story.queue();
+    let before = story
+        .infos(queue)
+        .take_while(|info| info.counted_ms < passage.at_ms)
+        .last();
+    let Some(before) = before.filter(|info| info.unacked == Some(0)) else {
+        return false;
+    };
+    let since = story.facts(|kind| match kind {
+        EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
+        _ => None,
+    });
+    let since = since
+        .filter(|delivery| delivery.at_ms > before.counted_ms)
+        .count();
+    held == 1 && since == 1 && story.sees_all(Source::Firehose)
+}
+
 /// A count since the message was handed out leaves it open whether it is among those that are held, and nothing else says so.
 pub(in crate::diagnosis) fn may_be_done_with(story: &Story<'_>) -> bool {
     let Some(passage) = story.deliveries().last() else {

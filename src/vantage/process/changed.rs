@@ -1,5 +1,7 @@
 //! Which files of an application have changed since a process loaded them, and which tasks they declare now.
 
+use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -67,10 +69,7 @@ fn changed(root: &Path, since_ms: i64, view: &View) -> Vec<(PathBuf, i64)> {
             if metadata.is_dir() && depth < DEEPEST && !is_others(&name, &path) {
                 folders.push((path, depth + 1));
             } else if metadata.is_file() && name.ends_with(".py") {
-                // What was copied with its times kept is new here all the same.
-                let modified = metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000;
-                let placed = metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000;
-                let at_ms = modified.max(placed);
+                let at_ms = placed_at_ms(&metadata);
                 if at_ms > since_ms {
                     found.push((path, at_ms));
                 }
@@ -78,6 +77,37 @@ fn changed(root: &Path, since_ms: i64, view: &View) -> Vec<(PathBuf, i64)> {
         }
     }
     found
+}
+
+/// What was copied with its times kept is new here all the same.
+fn placed_at_ms(metadata: &Metadata) -> i64 {
+    let modified = metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000;
+    let placed = metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000;
+    modified.max(placed)
+}
+
+/// Names of tasks by the functions that they are made of, as a file gives them and has not changed them since a process
+/// started. A function of which two are made is left out.
+pub(super) fn named_in(path: &Path, started_at_ms: i64, view: &View) -> BTreeMap<String, String> {
+    let is_as_loaded = || {
+        let metadata = std::fs::metadata(view.real(path)?).ok()?;
+        (placed_at_ms(&metadata) <= started_at_ms).then_some(())
+    };
+    let text = is_as_loaded().and_then(|()| view.read(path, MOST_BYTES));
+    let place = path.display().to_string();
+    let files = text.map(|text| TextFile { place, text });
+    let mut named: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for actor in python::scan(files.as_slice(), &[]).actors {
+        let name = actor.is_named.then_some(actor.name);
+        named
+            .entry(actor.function)
+            .and_modify(|known| *known = known.take().filter(|known| Some(known) == name.as_ref()))
+            .or_insert(name);
+    }
+    let names = named.into_iter();
+    names
+        .filter_map(|(function, name)| Some((function, name?)))
+        .collect()
 }
 
 fn tasks(directory: &Path, path: &Path, view: &View) -> Option<Vec<DeclaredTask>> {
@@ -138,6 +168,13 @@ mod tests {
             (weigh.name.as_str(), weigh.function.as_str()),
             ("shop:weigh", "weigh_it")
         );
+        let path = folder.join("shop/tasks.py");
+        let named = |started_at_ms: i64| named_in(&path, started_at_ms, &View::default());
+        assert_eq!(
+            named(now + 60_000),
+            BTreeMap::from([("weigh_it".into(), "shop:weigh".into())])
+        );
+        assert!(named(now - 60_000).is_empty(), "changed since it was loaded");
         assert!(since(now + 60_000, &code, &View::default()).is_empty());
         std::fs::remove_dir_all(&folder).expect("removed");
     }

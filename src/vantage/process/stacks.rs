@@ -3,7 +3,8 @@
 //! Read from a running process a stack may be torn, so two dumps are taken 200 ms apart and a
 //! thread counts as standing still only where both agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use py_spy::config::LockingStrategy;
@@ -11,8 +12,12 @@ use py_spy::{PythonSpy, StackTrace};
 use serde::{Deserialize, Serialize};
 
 use crate::framework;
+use crate::timeline::scrub::printable;
 use crate::timeline::{EventKind, Frame, Process, Stack};
 use crate::vantage::Tap;
+
+use super::changed;
+use super::view::View;
 
 const APART: Duration = Duration::from_millis(200);
 
@@ -44,7 +49,56 @@ pub fn dump(pid: i32) -> Result<Vec<Stack>, Refusal> {
         .map_err(|error| refused(pid, &error.to_string()))?;
     std::thread::sleep(APART);
     let second = spy.get_stack_traces().unwrap_or_default();
-    Ok(first.iter().map(|trace| stack(trace, &second)).collect())
+    let mut threads: Vec<Stack> = first.iter().map(|trace| stack(trace, &second)).collect();
+    name_tasks(pid, &mut threads);
+    Ok(threads)
+}
+
+/// Files of the application that are looked through for what their functions are as tasks.
+const MOST_FILES: usize = 8;
+
+/// A task may be called otherwise than its function: its source says how.
+fn name_tasks(pid: i32, threads: &mut [Stack]) {
+    let started = crate::procfs::process::Process::new(pid)
+        .and_then(|process| process.stat())
+        .ok()
+        .and_then(|stat| super::describe::started_at_ms(stat.starttime));
+    let (Some(started), Some(view)) = (started, View::of(pid)) else {
+        return;
+    };
+    let mut files: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let is_called = |frame: &Frame, below: &Frame| {
+        let pair = |frame: &'_ Frame| (frame.file.clone(), frame.function.clone());
+        let ((file, function), called) = (pair(below), pair(frame));
+        let called = Some((called.0.as_str(), called.1.as_str()));
+        framework::ALL
+            .iter()
+            .any(|framework| framework.stack.is_call((&file, &function), called))
+    };
+    for frames in threads.iter_mut().map(|thread| &mut thread.frames) {
+        let Some(call) = frames.windows(2).position(|pair| is_called(&pair[0], &pair[1])) else {
+            continue;
+        };
+        let is_own = |frame: &&mut Frame| {
+            let file = &frame.file;
+            framework::ALL
+                .iter()
+                .all(|framework| framework.stack.is_application(file))
+        };
+        for frame in frames[..=call].iter_mut().filter(is_own) {
+            if !files.contains_key(&frame.file) {
+                if files.len() == MOST_FILES {
+                    continue;
+                }
+                let named = changed::named_in(Path::new(&frame.file), started, &view);
+                files.insert(frame.file.clone(), named);
+            }
+            // Newer Pythons name a function by what it is defined in.
+            let function = frame.function.rsplit('.').next().unwrap_or_default();
+            let named = files.get(&frame.file).and_then(|named| named.get(function));
+            frame.task = named.map(|name| printable(name));
+        }
+    }
 }
 
 /// The Python stacks of the first of these: the silence has to be somewhere. Tells of how many.
@@ -118,6 +172,7 @@ fn frames(trace: &StackTrace) -> Vec<Frame> {
             function: frame.name.clone(),
             file: frame.filename.clone(),
             line: frame.line,
+            task: None,
         })
         .collect()
 }
