@@ -4,6 +4,7 @@ use super::waits_in_a_worker;
 use crate::diagnosis::evidence::discard::Discard;
 use crate::diagnosis::evidence::holding::{self, Holds};
 use crate::diagnosis::evidence::{Depth, Info, Transfer, broker, control, expiry};
+use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::timeline::Source;
@@ -62,6 +63,9 @@ fn check(story: &Story<'_>) -> Answer {
         }
         return Answer::ruled_out(format!("`{queue}` has no message TTL"), [info.n]);
     };
+    if let Some(answer) = afterwards(story, &info, ttl) {
+        return answer;
+    }
     let Some(dead) = story
         .dead_letter_queue()
         .filter(|_| story.closed() && story.reached(Stage::Delivered).is_none())
@@ -88,6 +92,29 @@ fn check(story: &Story<'_>) -> Answer {
         _ => Answer::NotApplicable,
     }
 }
+
+/// Nothing that is sent to a queue without a consumer outlives its time there, and nobody had it.
+fn afterwards(story: &Story<'_>, info: &Info<'_>, ttl_ms: u64) -> Option<Answer> {
+    let last = story.depths(story.queue()).last()?;
+    let is_empty = last.exists && last.ready == 0 && last.consumers == 0 && info.unacked == Some(0);
+    let was_heard_of = !story.lines().is_empty() || story.reached(Stage::Published).is_some();
+    let row = story.last_row().filter(|row| row.present)?;
+    let is_first = story.row_succeeded().is_none() && story.reached(Stage::Entered).is_none();
+    let applies = story.post_mortem() && is_empty && is_first && !was_heard_of;
+    (applies && ttl_ms <= LOOKED_AT_AFTER_MS && story.sees(Source::WorkerLog)).then(|| {
+        let text = format!(
+            "messages on `{}` live {}, nobody consumes it, and it is empty; no worker's log has the task",
+            story.queue(),
+            units::span(ttl_ms as f64)
+        );
+        Answer::shown(text, [info.n, last.n, row.n])
+            .given([Premise::WasSent])
+            .would_decide(&[Source::Firehose, Source::DeadLetters])
+    })
+}
+
+/// Nobody looks for a task that is younger.
+const LOOKED_AT_AFTER_MS: u64 = 30_000;
 
 /// Only where no delivery was seen although all of them would have been does that say something.
 fn nothing_ready(story: &Story<'_>, queue: &str) -> Option<u32> {
@@ -280,6 +307,33 @@ mod tests {
         assert_eq!(short_lived().silence().cause(), "likely message-expired");
         let seen = short_lived().dead_letter("default.XQ", "expired");
         assert_eq!(seen.silence().answer(&CAUSE), "certain");
+    }
+
+    /// Nothing that is sent there lives until somebody looks; or it lives for a week, or a worker had it.
+    #[test]
+    fn nothing_is_left_afterwards_where_messages_live_for_a_moment() {
+        let after = |ttl: u64, consumers: u64| {
+            Scene::new()
+                .given()
+                .depth("default", 0, consumers)
+                .totals("default", 0, 0, json!({ "x-message-ttl": ttl }))
+                .row("PENDING")
+        };
+        let cause = |scene: Scene| {
+            let scene = scene.without(Source::Firehose);
+            scene.end(crate::timeline::Ended::Looked).cause()
+        };
+        assert_eq!(cause(after(2_000, 0)), "likely message-expired");
+        for other in [
+            after(604_800_000, 0),
+            after(2_000, 1),
+            after(2_000, 0).debug(
+                "dramatiq.worker.WorkerThread",
+                "Received message act('task_1') with id 'm-1'.",
+            ),
+        ] {
+            assert_ne!(cause(other), "likely message-expired");
+        }
     }
 
     /// Expired on the delay queue: nobody there to move it on, or one who held nothing any more.

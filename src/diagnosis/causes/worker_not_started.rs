@@ -21,10 +21,20 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let alone = story.by_the_log_alone();
-    if let Some(answer) = broker::has_consumer(story).filter(|_| alone.is_none()) {
-        return answer;
+    let consumed = broker::has_consumer(story).filter(|_| alone.is_none());
+    let is_unseen = matches!(consumed, Some(Answer::CannotTell { .. }));
+    if let Some(answer) = consumed.as_ref().filter(|_| !is_unseen) {
+        return answer.clone();
     }
-    if let Some(answer) = was_started(story) {
+    // Whoever else consumes the queue would have been handed it.
+    let nobody_took_it = || story.deliveries().next().is_none() && story.sees_all(Source::Firehose);
+    if let Some(answer) = was_started(story).filter(|_| !is_unseen || nobody_took_it()) {
+        return match is_unseen {
+            true => answer.at_most(Certainty::Likely).would_decide(&[Source::Queue]),
+            false => answer,
+        };
+    }
+    if let Some(answer) = consumed {
         return answer;
     }
     if !story.sees(Source::WorkerLog) {

@@ -1,10 +1,10 @@
 //! The worker is connected to another database of the same server than the one that holds the row.
 
 use crate::diagnosis::evidence::misses::{self, Misses};
-use crate::diagnosis::evidence::{WorkerLine, broker, row, sessions, settings};
+use crate::diagnosis::evidence::{Fact, WorkerLine, broker, row, sessions, settings};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
-use crate::timeline::{Source, Xmax};
+use crate::timeline::{Row, Source, Xmax};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-database",
@@ -68,10 +68,16 @@ fn check(story: &Story<'_>) -> Answer {
     Answer::likely(summary, evidence)
 }
 
-/// No session was seen. The actor found no row although it was there, and by its settings looked into another database.
+/// No session was seen. The actor found no row although it was there, or left it untouched, and by its settings looked into
+/// another database.
 fn by_a_setting(story: &Story<'_>, over: u32, looked: u32) -> Answer {
     let missed = misses::misses_the_row(story) == Some(Misses::TheRow);
-    let Some(committed) = committed_before_the_attempt(story).filter(|_| missed) else {
+    let committed = committed_before_the_attempt(story).filter(|_| missed);
+    let untouched = is_untouched(story).filter(|_| story.raised().is_empty() && story.closed());
+    let Some((row, found)) = committed
+        .map(|n| (n, "found no row that was there"))
+        .or(untouched.map(|n| (n, "has left the row as it was inserted")))
+    else {
         return Answer::NotApplicable;
     };
     let takers = sessions::takers(story).into_iter();
@@ -80,10 +86,20 @@ fn by_a_setting(story: &Story<'_>, over: u32, looked: u32) -> Answer {
         return Answer::NotApplicable;
     };
     let summary = format!(
-        "the actor found no row that was there; {} names another database for the worker (pid {pid}) than for the API",
+        "the actor {found}; {} names another database for the worker (pid {pid}) than for the API",
         setting.value
     );
-    Answer::likely(summary, [over, committed, setting.n, looked])
+    Answer::likely(summary, [over, row, setting.n, looked])
+}
+
+/// Each look found one and the same version of it, which nobody has tried to change.
+fn is_untouched(story: &Story<'_>) -> Option<u32> {
+    let first = story.rows().iter().find(|row| row.present)?;
+    let mut rows = story.rows().iter().filter(|row| row.present);
+    let is_first = |row: &Fact<&Row>| {
+        row.xmin == first.xmin && row.status == first.status && row.xmax_state == Some(Xmax::None)
+    };
+    rows.all(|row| is_first(row)).then_some(first.n)
 }
 
 /// The row could be read before the attempt began that raised last.
@@ -192,20 +208,22 @@ mod tests {
         assert_eq!(raised("ValueError: 7").answer(&CAUSE), "not applicable");
     }
 
+    /// The process has been given this database.
+    fn given(pid: i32, path: &str) -> EventKind {
+        let masked = Masked {
+            value: path.into(),
+            parts: [("path".to_owned(), path.to_owned())].into(),
+        };
+        EventKind::Environment(Box::new(Environment {
+            pid,
+            variables: Some([("SHOP_DATABASE_URL".to_owned(), Variable::Masked(masked))].into()),
+            ..Environment::default()
+        }))
+    }
+
     /// No session is seen, and each has been given a database of its own.
     #[test]
     fn a_setting_names_another_database() {
-        let given = |pid: i32, path: &str| {
-            let masked = Masked {
-                value: path.into(),
-                parts: [("path".to_owned(), path.to_owned())].into(),
-            };
-            EventKind::Environment(Box::new(Environment {
-                pid,
-                variables: Some([("SHOP_DATABASE_URL".to_owned(), Variable::Masked(masked))].into()),
-                ..Environment::default()
-            }))
-        };
         let raised = |error: &str, committed: (f64, f64), worker: &str| {
             let failed = format!(
                 "Failed to process message act('task_1') with unhandled exception.\n{CALL}{FRAME}{error}"
@@ -238,6 +256,30 @@ mod tests {
             raised(missed, (900.0, 950.0), "staging").answer(&CAUSE),
             "not applicable"
         );
+    }
+
+    /// The actor found nothing to write to, and says nothing of it.
+    #[test]
+    fn a_row_that_is_left_as_it_was_by_a_worker_with_another_setting() {
+        let left = |worker: &str, status: &str| {
+            Scene::entered()
+                .api_process(&[])
+                .peer(WORKER, 101)
+                .row_with("PENDING", Xmax::None)
+                .completed()
+                .acked("m-1")
+                .row_with(status, Xmax::None)
+                .see(Source::Process, given(50, "orders"))
+                .see(Source::Process, given(101, worker))
+                .silence()
+        };
+        assert_eq!(
+            left("staging", "PENDING").cause(),
+            "likely worker-on-other-database"
+        );
+        assert_eq!(left("orders", "PENDING").answer(&CAUSE), "not applicable");
+        assert_eq!(left("staging", "RUNNING").answer(&CAUSE), "ruled out");
+        assert_eq!(left("staging", "HELD").answer(&CAUSE), "not applicable");
     }
 
     /// A session for each statement, and one that stays, of another part of the application.

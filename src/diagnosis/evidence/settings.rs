@@ -91,7 +91,11 @@ pub fn is_tuning(upper: &str) -> bool {
 
 pub fn is_database_variable(name: &str) -> bool {
     let upper = name.to_uppercase();
-    if is_tuning(&upper) {
+    // A broker's address is a DSN to some.
+    let is_anothers = ["RABBIT", "AMQP", "BROKER", "VHOST", "REDIS"]
+        .iter()
+        .any(|word| upper.contains(word));
+    if is_tuning(&upper) || is_anothers {
         return false;
     }
     ["DATABASE", "POSTGRES", "SQLALCHEMY", "PGBOUNCER"]
