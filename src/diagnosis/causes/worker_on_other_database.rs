@@ -99,7 +99,7 @@ fn is_untouched(story: &Story<'_>) -> Option<u32> {
     let is_first = |row: &Fact<&Row>| {
         row.xmin == first.xmin && row.status == first.status && row.xmax_state == Some(Xmax::None)
     };
-    rows.all(|row| is_first(row)).then_some(first.n)
+    rows.all(is_first).then_some(first.n)
 }
 
 /// The row could be read before the attempt began that raised last.
