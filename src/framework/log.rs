@@ -54,6 +54,15 @@ pub enum Verbosity {
 /// What a line means whose text fits a pattern.
 pub type LineMeaning = fn(&Captures<'_>) -> LogEvent;
 
+/// What was to be started is not there, in the words of the interpreter, a shell, `env`, or a container's engine.
+pub(in crate::framework) const NO_PROGRAM: &str = concat!(
+    r"^(?:\S*python[\d.]*: (?:No module named \S+$|can't open file )",
+    r"|(?:\S*/)?(?:ba|da|z|k)?sh: (?:(?:line )?\d+: )?(?:exec: )?[^:\s]+: (?:command )?not found$",
+    r"|\S*env: .{0,200}No such file or directory$",
+    r"|.{0,200}: bad interpreter: No such file or directory$",
+    r"|.{0,200}executable file not found in \$PATH)"
+);
+
 /// The text of a group; none where the line has none.
 pub(in crate::framework) fn group(captures: &Captures<'_>, index: usize) -> String {
     captures

@@ -1,7 +1,7 @@
 //! The actor raised.
 
 use crate::diagnosis::evidence::retries::{self, RetryState};
-use crate::diagnosis::evidence::stacks;
+use crate::diagnosis::evidence::{QueuedCopy, broker, stacks};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Stage, Story};
 use crate::framework::{LogEvent, class_of, is_one_of};
 use crate::text;
@@ -123,8 +123,35 @@ fn raised(story: &Story<'_>, asked: bool) -> Answer {
                 false => answer,
             }
         }
+        None if story.raised().is_empty() => rejected(story),
         _ => Answer::NotApplicable,
     }
+}
+
+/// No log tells of the run, which had begun, and its message lies where those end whose last attempt failed.
+fn rejected(story: &Story<'_>) -> Answer {
+    let begun = story
+        .reached(Stage::Entered)
+        .filter(|_| story.was_surely_entered());
+    let Some((_, begun)) = begun.filter(|_| story.lines().is_empty()) else {
+        return Answer::NotApplicable;
+    };
+    let is_ours = |held: &&QueuedCopy<'_>| {
+        let id = held.passage.message.message_id.as_deref();
+        held.reason == Some("rejected") && id.is_some_and(|id| story.is_my_message(id))
+    };
+    let seen = story.held().iter().find(is_ours).map(|held| held.passage.n);
+    // Or one more lies there since, and no other was in anybody's hands.
+    let alone = || story.sees_all(Source::Firehose) && !story.others_were_delivered();
+    let counted = broker::drained(story).filter(|_| story.dead_letters_grew() && alone());
+    let (Some(n), Some(dead)) = (seen.or(counted), story.dead_letter_queue()) else {
+        return Answer::NotApplicable;
+    };
+    let text = format!(
+        "the actor had begun, and its message lies on `{dead}`, where the worker puts what has failed for good; its log says what was raised"
+    );
+    let evidence: Vec<u32> = begun.iter().copied().chain([n]).collect();
+    Answer::likely(text, evidence).would_decide(&[Source::WorkerLog])
 }
 
 /// The actor was entered, and what ended the attempt has no frame of its own: the exception of a coroutine that was
@@ -158,6 +185,37 @@ mod tests {
     use super::*;
     use crate::diagnosis::Scenario;
     use crate::diagnosis::testing::{API, CALL, Scene, WORKER};
+
+    #[test]
+    fn a_dead_letter_of_a_run_that_had_begun_without_a_log() {
+        let letter = |status: &str, reason: &str| {
+            Scene::delivered()
+                .row(status)
+                .dead_letter("default.XQ", reason)
+                .silence()
+                .without(Source::WorkerLog)
+        };
+        assert_eq!(letter("RUNNING", "rejected").cause(), "likely actor-raised");
+        let counted = |letters: u64| {
+            let none = serde_json::json!({});
+            Scene::new()
+                .depth("default.XQ", 0, 0)
+                .totals("default", 0, 0, none.clone())
+                .submitted()
+                .publish("default")
+                .deliver(WORKER)
+                .row("RUNNING")
+                .totals("default", 0, 0, none)
+                .depth("default.XQ", letters, 0)
+                .silence()
+                .without(Source::WorkerLog)
+        };
+        assert_eq!(counted(1).cause(), "likely actor-raised");
+        assert_ne!(counted(0).answer(&CAUSE), "likely");
+        // It had not begun; and another reason.
+        assert_ne!(letter("PENDING", "rejected").answer(&CAUSE), "likely");
+        assert_ne!(letter("RUNNING", "expired").answer(&CAUSE), "likely");
+    }
 
     /// A body that logs nothing: the worker's own line is all that tells of its run.
     #[test]

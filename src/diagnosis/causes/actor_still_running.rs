@@ -6,7 +6,7 @@ use crate::diagnosis::evidence::stacks::Thread;
 use crate::diagnosis::evidence::{
     WorkerLine, containers, control, holding, holdups, results, stacks, workers,
 };
-use crate::diagnosis::premises::Premise;
+use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Certainty, Claim, Owner, Stage, Stand, Story};
 use crate::framework::{Inspection, LogEvent};
 use crate::timeline::{EventKind, Process, Source};
@@ -219,12 +219,18 @@ const BROKEN_OFF: &str = "its first run was broken off";
 const HELD_BACK: &str = "its container is held back by its CPU limit";
 const UNSEEN: &str = "its place was not seen";
 
-/// What is held may be any task's: its own function is what would show this one, or that nothing else is in anybody's hands
-/// and one thread only in a call.
+/// Neither that its process works on it nor that the log's lines are that process's could be proved.
+fn rests_on_more_than_one(story: &Story<'_>, pid: Option<i32>) -> bool {
+    let is_open = |premise: Premise| !matches!(story.state(&premise), State::Proved(_));
+    is_open(Premise::WorkIsRunning(pid.unwrap_or(0))) && is_open(Premise::OneProcessPerLogThread { pid })
+}
+
+/// What is held may be any task's: its own function is what would show this one, or that it was the first in hand
+/// and one thread only is in a call.
 fn may_be_anothers(story: &Story<'_>, pid: Option<i32>, held: u64) -> bool {
     let worker = story.framework().stack.worker;
     let seen = story.stacks().threads(pid).any(|thread| thread.has(worker));
-    let is_alone = |pid| holding::only_ours_is_held(story, held) && stacks::at_work(story, pid).is_some();
+    let is_alone = |pid| holding::is_first_in_hand(story, held) && stacks::at_work(story, pid).is_some();
     (seen || story.post_mortem())
         && !pid.is_some_and(is_alone)
         && !stacks::is_in_its_function(story, f64::MIN)
@@ -316,6 +322,11 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     match held {
         // Where its own thread does not show that it goes on.
         Some((n, 0)) if !same_thread => Answer::ruled_out("no message is unacknowledged any more", [n]),
+        // More than the log, whose premises are open, says the broker's count.
+        Some((n, count)) if rests_on_more_than_one(story, pid) && holding::is_first_in_hand(story, count) => {
+            evidence.push(n);
+            Answer::likely(text, evidence).would_decide(&[Source::Process])
+        }
         _ if completed_would_show || same_thread => Answer::shown(text, evidence)
             .given([
                 Premise::WorkIsRunning(pid.unwrap_or(0)),

@@ -128,8 +128,9 @@ pub(in crate::diagnosis) fn may_be_acknowledged(story: &Story<'_>, held: u64) ->
     held < before + since && !story.runs_what_nobody_holds()
 }
 
-/// Nothing of the queue's was held when its message was handed out, nothing else has been since, and one is held: it.
-pub(in crate::diagnosis) fn only_ours_is_held(story: &Story<'_>, held: u64) -> bool {
+/// Nothing of the queue's was held when its message was handed out, and nothing that has been since is done with: it is in
+/// hand, and was the first to be begun.
+pub(in crate::diagnosis) fn is_first_in_hand(story: &Story<'_>, held: u64) -> bool {
     let Some(passage) = story.deliveries().last() else {
         return false;
     };
@@ -141,14 +142,13 @@ pub(in crate::diagnosis) fn only_ours_is_held(story: &Story<'_>, held: u64) -> b
     let Some(before) = before.filter(|info| info.unacked == Some(0)) else {
         return false;
     };
-    let since = story.facts(|kind| match kind {
+    let handed_out = story.facts(|kind| match kind {
         EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
         _ => None,
     });
-    let since = since
-        .filter(|delivery| delivery.at_ms > before.counted_ms)
-        .count();
-    held == 1 && since == 1 && story.sees_all(Source::Firehose)
+    let mut since = handed_out.filter(|delivery| delivery.at_ms > before.counted_ms);
+    let is_first = since.next().is_some_and(|first| first.n == passage.n);
+    is_first && held == since.count() as u64 + 1 && story.sees_all(Source::Firehose)
 }
 
 /// A count since the message was handed out leaves it open whether it is among those that are held, and nothing else says so.

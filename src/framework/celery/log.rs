@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::framework::log::group;
+use crate::framework::log::{NO_PROGRAM, group};
 use crate::framework::{
     LineMeaning, LineSubject, LogEvent, LogReader, LogShape, Verbosity, exception_in, function_of,
 };
@@ -72,6 +72,7 @@ const LINES: &[(&str, LineMeaning)] = &[
         r"(?:^|\| )(?:Usage: (?:python -m )?celery|Error: (?:Invalid value|No such option|Unable to parse)|Unable to load celery application|The module \S+ was not found|ERROR: Pidfile \(\S+\) already exists|Running a worker with superuser privileges when the)",
         |_| LogEvent::UsageError,
     ),
+    (NO_PROGRAM, |_| LogEvent::UsageError),
     (
         r"^While trying to load the module \S+ the following error occurred",
         |_| LogEvent::ImportFailed,

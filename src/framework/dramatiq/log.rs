@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use crate::framework::log::group;
+use crate::framework::log::{NO_PROGRAM, group};
 use crate::framework::{LineMeaning, LogEvent, LogReader, LogShape, Verbosity};
 
 pub(super) const LOG: LogShape = LogShape {
@@ -60,6 +60,7 @@ const LINES: &[(&str, LineMeaning)] = &[
     (r"Worker process is ready for action", |_| LogEvent::Ready),
     (r"Failed to import module", |_| LogEvent::ImportFailed),
     (r"^(?:usage: dramatiq|dramatiq: error:)", |_| LogEvent::UsageError),
+    (NO_PROGRAM, |_| LogEvent::UsageError),
     (r"Address already in use", |_| LogEvent::AddressInUse),
     (r"Adding consumer for (?:delay )?queue '([^']*)'", |c| {
         LogEvent::AddingConsumer { queue: group(c, 1) }
