@@ -196,14 +196,15 @@ impl Answers {
     }
 }
 
-/// At least likely, if what the effect rests on holds: both rest on that.
+/// At least likely; or, where the effect is not either, if what that rests on holds: both rest on it.
 fn is_likely_given(reason: &Match, effect: &Match) -> bool {
     let mut own = reason
         .assumed
         .iter()
         .filter(|premise| !effect.assumed.contains(premise));
     let is_close = own.next().is_none() || own.next().is_none();
-    reason.certainty >= Certainty::Likely || (reason.most >= Certainty::Likely && is_close)
+    let both_open = effect.certainty < Certainty::Likely && reason.most >= Certainty::Likely;
+    reason.certainty >= Certainty::Likely || (both_open && is_close)
 }
 
 /// What an event is about: two causes are linked only by something that both were seen at.
