@@ -287,6 +287,33 @@ pub(super) fn reason(story: &Story<'_>, told: &WorkerLine<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    /// Another service of the project writes to the same log, and cannot be started.
+    #[test]
+    fn another_applications_code_is_a_near_miss() {
+        let raised = |file: &str, command: &[&str]| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            let line = format!(
+                "[PID 900] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.\nTraceback (most recent call last):\n  File \"{file}\", line 3, in <module>\n    import labels\nModuleNotFoundError: No module named 'labels'"
+            );
+            Scene::new()
+                .setup(|setup| setup.worker_command = command)
+                .depth("default", 0, 0)
+                .line(&line)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, 0)
+                .silence()
+                .cause()
+        };
+        let ours = ["dramatiq", "-p", "1", "shop.jobs"];
+        assert!(raised("/srv/shop/jobs.py", &ours).ends_with("worker-not-started"));
+        let others = "/srv/mail/post/tasks.py";
+        assert!(!raised(others, &ours).ends_with("worker-not-started"));
+        // What a script starts may be anything.
+        assert!(raised(others, &["./run-worker"]).ends_with("worker-not-started"));
+    }
+
     /// Nothing but the worker's log could be read: it ends in a failed start, and the task may wait or not.
     #[test]
     fn afterwards_by_the_log_alone() {

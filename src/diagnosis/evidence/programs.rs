@@ -156,8 +156,24 @@ impl Story<'_> {
             .filter_map(|process| process.value.cwd.as_deref())
             .collect();
         ours.extend(self.timeline.setup.worker_cwd.as_deref());
-        cwd.is_some_and(|cwd| !ours.is_empty() && !ours.contains(&cwd))
-            && !process.is_some_and(|process| connections::serves_our_vhost(self, process))
+        cwd.is_some_and(|cwd| !ours.is_empty() && !ours.contains(&cwd)) && !self.serves_here(pid)
+    }
+
+    /// It, its master or a child of its is connected to our vhost, or consumes the task's queue.
+    fn serves_here(&self, pid: i32) -> bool {
+        let master = self.process_in_life(pid).map(|process| process.ppid);
+        let is_of_it = |process: &Process| {
+            process.pid == pid || process.ppid == pid || master.is_some_and(|master| master == process.pid)
+        };
+        let mut family = self.all_processes().filter(|process| is_of_it(process));
+        let listed = self.consumers().into_iter().flat_map(|listed| listed.value);
+        let mut consumers = listed
+            .filter(|consumer| self.is_of_my_queue(&consumer.queue))
+            .filter_map(|consumer| self.client_of(&consumer.connection));
+        family.any(|process| connections::serves_our_vhost(self, &process))
+            || consumers.any(|client| {
+                client == pid || self.process_in_life(client).is_some_and(|process| is_of_it(&process))
+            })
     }
 
     /// What was read of its environment, or of one that has the same command, folder and variables.

@@ -18,7 +18,7 @@ pub struct WorkerLine<'a> {
     pub stated: Option<&'a str>,
 }
 
-const TRACEBACK: &str = "Traceback (most recent call last)";
+pub(super) const TRACEBACK: &str = "Traceback (most recent call last)";
 
 /// Lines of one thread, as far as the log tells them apart.
 pub type ThreadKey<'a> = (Option<&'a str>, Option<i32>, Option<&'a str>);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::proved;
 use crate::diagnosis::evidence::containers::is_replica;
+use crate::diagnosis::evidence::worker_line::TRACEBACK;
 use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, control, lives, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
@@ -31,7 +32,10 @@ impl<'a> Story<'a> {
         if let Some(n) = by_its_start {
             return proved([n]);
         }
-        if let Some(n) = self.process_of_another(&writer) {
+        if let Some(n) = self
+            .process_of_another(&writer)
+            .or_else(|| self.code_of_another(&writer))
+        {
             return State::Refuted(vec![n]);
         }
         let by_its_words = self.word_of_its_own(&writer).or_else(|| self.only_holder());
@@ -53,6 +57,17 @@ impl<'a> Story<'a> {
         let is_anothers = |pid: &&i32| self.runs_for_another_service(**pid) || here.contains(*pid);
         let pid = writer.pids.iter().find(is_anothers)?;
         self.process_in_life(*pid).map(|process| process.n)
+    }
+
+    /// It raised in an application's code on its way up, and came by none of the modules that the configured command names.
+    fn code_of_another(&self, writer: &Writer<'_>) -> Option<EventId> {
+        let told = writer.line.filter(|told| told.died_at_start())?;
+        let trace = told.line.traceback.as_deref()?;
+        let is_whole = told.line.text.contains(TRACEBACK) || trace.contains(TRACEBACK);
+        let parsed = self.framework().traceback(trace)?;
+        let in_application = parsed.frames.iter().any(|frame| parsed.is_application(frame));
+        (is_whole && in_application && names_a_module(self) && !imports_the_configured_modules(self, &told))
+            .then_some(told.n)
     }
 
     /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
@@ -236,16 +251,35 @@ fn imports_the_configured_modules(story: &Story<'_>, told: &WorkerLine<'_>) -> b
     let Some(trace) = told.line.traceback.as_deref() else {
         return false;
     };
-    let command = &story.timeline.setup.worker_command;
-    let mut modules = command
-        .iter()
-        .skip(1)
-        .filter(|word| !word.starts_with('-') && !word.contains('/'))
-        .map(|word| word.split(':').next().unwrap_or(word));
+    let mut modules = configured_modules(story);
     modules.any(|module| {
         let path = module.replace('.', "/");
         trace.contains(&format!("/{path}.py\""))
             || trace.contains(&format!("/{path}/"))
             || trace.contains(&format!("'{module}'"))
+    })
+}
+
+/// Words of the command that may name one: `shop.jobs` of `dramatiq shop.jobs:broker`.
+fn configured_modules<'a>(story: &Story<'a>) -> impl Iterator<Item = &'a str> {
+    let command = &story.timeline.setup.worker_command;
+    command
+        .iter()
+        .skip(1)
+        .filter(|word| !word.starts_with('-') && !word.contains('/'))
+        .map(|word| word.split(':').next().unwrap_or(word))
+}
+
+/// One word of it is a module for certain: `-A shop`, or a dotted name.
+fn names_a_module(story: &Story<'_>) -> bool {
+    let command = &story.timeline.setup.worker_command;
+    let is_dotted = |word: &str| {
+        let mut parts = word.split(':').next().unwrap_or(word).split('.');
+        let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+        word.contains('.') && word.contains(char::is_alphabetic) && parts.all(is_name)
+    };
+    let mut pairs = command.iter().zip(command.iter().skip(1));
+    pairs.any(|(before, word)| {
+        matches!(before.as_str(), "-A" | "--app") || !before.starts_with('-') && is_dotted(word)
     })
 }
