@@ -145,6 +145,9 @@ async fn carry_out(
     Hooks::from_env().panic_if_asked();
     if plan.look_only || plan.post_mortem.is_some() {
         // Nothing new is expected: one thorough look is all there is.
+        if plan.post_mortem.is_some() {
+            run.see_whether_it_moves().await;
+        }
         run.last_look().await;
         return Ok(Ended::Looked);
     }

@@ -21,6 +21,8 @@ use crate::vantage::{Phase, Report};
 const LAST_LOOK: Duration = Duration::from_millis(5000);
 /// Workers that are asked get so long to answer.
 const ASKING: Duration = Duration::from_millis(4000);
+/// So long it is watched whether messages that wait before a consumer are taken.
+const MOVES_WITHIN: Duration = Duration::from_millis(3000);
 /// After terminal evidence: wait for companions of the deciding event that are still under way
 /// (a log line behind a pipe, the row behind a poll), but no longer than this.
 const SETTLE_QUIET: Duration = Duration::from_millis(35);
@@ -248,6 +250,35 @@ impl Run {
             self.phase.send_modify(|phase| phase.ask = Some(ask));
             self.until_looked(ASKING).await;
         }
+    }
+
+    /// Looks on for a while where messages wait before consumers: whether they are taken is what tells a long line from a
+    /// worker that stands.
+    pub(super) async fn see_whether_it_moves(&mut self) {
+        let deadline = tokio::time::Instant::now() + MOVES_WITHIN;
+        while self.is_waited_in_line() {
+            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
+                Ok(Some(report)) => {
+                    self.take(report);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn is_waited_in_line(&self) -> bool {
+        let queue = &self.timeline.setup.queue;
+        let mut looks = self.timeline.events.iter().rev();
+        let last = looks.find_map(|event| match &event.kind {
+            EventKind::Depth {
+                queue: of,
+                ready,
+                consumers,
+                ..
+            } if of == queue => Some((*ready, *consumers)),
+            _ => None,
+        });
+        last.is_some_and(|(ready, consumers)| ready > 0 && consumers > 0)
     }
 
     /// Takes what comes until every source has looked.

@@ -231,8 +231,12 @@ fn may_be_anothers(story: &Story<'_>, pid: Option<i32>, held: u64) -> bool {
     let worker = story.framework().stack.worker;
     let seen = story.stacks().threads(pid).any(|thread| thread.has(worker));
     let is_alone = |pid| holding::is_first_in_hand(story, held) && stacks::at_work(story, pid).is_some();
+    // Afterwards the row says that it was begun, and one message only is in hand.
+    let is_the_only_one =
+        || held == 1 && story.was_surely_entered() && stacks::the_only_call(story).is_some();
     (seen || story.post_mortem())
         && !pid.is_some_and(is_alone)
+        && !(story.post_mortem() && is_the_only_one())
         && !stacks::is_in_its_function(story, f64::MIN)
 }
 

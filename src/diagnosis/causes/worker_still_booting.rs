@@ -39,7 +39,10 @@ fn tells_of_an_end(told: &WorkerLine<'_>) -> bool {
 }
 
 fn check(story: &Story<'_>) -> Answer {
-    if let Some(answer) = broker::has_consumer(story) {
+    // One that stops takes nothing more: what is to follow it has not come yet.
+    if let Some(answer) =
+        broker::has_consumer(story).filter(|_| lives::only_draining_consume(story).is_none())
+    {
         return answer;
     }
     if !story.closed() {

@@ -86,6 +86,19 @@ pub(in crate::diagnosis) fn the_one_at_work(story: &Story<'_>) -> Option<u32> {
     ours.next().is_none().then_some(one.n)
 }
 
+/// Of all the worker's threads, as they were seen last, one only is in a call, and not in another actor's: the dump that
+/// shows it.
+pub(in crate::diagnosis) fn the_only_call(story: &Story<'_>) -> Option<u32> {
+    let callers = Callers::of(story);
+    let dumps: BTreeMap<i32, Dump<'_>> = story.stacks().dumps().map(|dump| (dump.pid, dump)).collect();
+    let last: BTreeSet<u32> = dumps.values().map(|dump| dump.n).collect();
+    let mut calls = stacks::family(story, None)
+        .filter(|thread| last.contains(&thread.n))
+        .filter_map(|thread| Some((thread, callers.runs(thread)?)));
+    let (thread, whose) = calls.next()?;
+    (calls.next().is_none() && thread.is_still() && whose != Runs::Anothers).then_some(thread.n)
+}
+
 /// It is in the call of the task's function, or of the child that has the task.
 pub(in crate::diagnosis) fn runs_ours(story: &Story<'_>, thread: Thread<'_>) -> bool {
     Callers::of(story).runs(thread) == Some(Runs::Ours)

@@ -1,7 +1,7 @@
 //! What holds the queue's workers up while the task waits: where the threads that run others stand.
 
 use super::stacks::{self, Thread};
-use super::{Fact, Story, broker, busy, control, holding, workers};
+use super::{Fact, Story, broker, busy, control, holding, lives, workers};
 use crate::diagnosis::premises::EventId;
 use crate::diagnosis::{Answer, OtherTask, Stage};
 use crate::framework::StackShape;
@@ -80,7 +80,10 @@ pub(in crate::diagnosis) fn by_others(
     if may_be_ours || is_begun || is_passed || !story.closed() || story.reached(Stage::Received).is_some() {
         return None;
     }
-    let consumers = consumers(story);
+    // What stops takes nothing more when its threads are free.
+    let draining = lives::draining(story);
+    let mut consumers = consumers(story);
+    consumers.retain(|(_, pid)| !draining.iter().any(|process| process.pid == *pid));
     let held: Vec<BusyProcess> = consumers
         .iter()
         .filter_map(|(n, pid)| of_process(story, *n, *pid, stands))

@@ -215,7 +215,10 @@ impl<'a> Story<'a> {
         let process = self.process_in_life(pid).map(|process| process.value);
         // What starts services of several kinds has other children as well.
         let is_sibling = |process: &Process, logged: &Process| {
-            let of_a_worker = process.parent_command.as_deref().is_some_and(programs::is_worker_command);
+            let of_a_worker = process
+                .parent_command
+                .as_deref()
+                .is_some_and(programs::is_worker_command);
             process.ppid > 1
                 && process.ppid == logged.ppid
                 && (of_a_worker || process.command == logged.command)

@@ -172,7 +172,10 @@ impl Story<'_> {
             .filter_map(|consumer| self.client_of(&consumer.connection));
         family.any(|process| connections::serves_our_vhost(self, &process))
             || consumers.any(|client| {
-                client == pid || self.process_in_life(client).is_some_and(|process| is_of_it(&process))
+                client == pid
+                    || self
+                        .process_in_life(client)
+                        .is_some_and(|process| is_of_it(&process))
             })
     }
 

@@ -2,7 +2,7 @@
 
 pub(in crate::diagnosis) use super::callers::its_thread;
 use super::callers::{Callers, Runs};
-pub(in crate::diagnosis) use super::callers::{one_may_run_it, runs_ours, the_one_at_work};
+pub(in crate::diagnosis) use super::callers::{one_may_run_it, runs_ours, the_one_at_work, the_only_call};
 use super::{Fact, Raised, Story, connections, workers};
 use crate::framework::{FrameMatch, StackShape};
 use crate::timeline::{EventKind, Frame, Stack, Timeline};
