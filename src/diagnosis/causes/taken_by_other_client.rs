@@ -1,6 +1,6 @@
 //! Something that is not a worker took the message.
 
-use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, moved, workers};
+use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, moved, relays, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
@@ -88,6 +88,9 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
         }
         if story.is_watched(process.pid) == Some(true) {
             return Answer::ruled_out("it is the watched worker", [process.n]);
+        }
+        if relays::passes_on(story, &process) {
+            return Answer::ruled_out("it passes a worker's connection on", [process.n]);
         }
         // A child that was spawned, not forked, does not show whose it is once its master is gone.
         if !story.closed()

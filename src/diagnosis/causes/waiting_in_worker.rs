@@ -111,6 +111,8 @@ fn check(story: &Story<'_>) -> Answer {
         }
         None => Answer::likely(text, evidence).would_decide(&[Source::Process]),
     };
+    let most = stops_since(story, &pushed).then_some(Certainty::Likely);
+    let answer = answer.at_most(most.unwrap_or(Certainty::Certain));
     // A log that tells of no end does not show that what was before it still runs: this one may, or a later one.
     let came_later = |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Pushed { id, .. }) if !story.is_my_message(id));
     let mut later = story.worker_lines().iter().filter(|told| told.n > pushed.n);
@@ -120,6 +122,15 @@ fn check(story: &Story<'_>) -> Answer {
         false => Certainty::Likely,
     };
     answer.at_most(most).would_decide(&[Source::Control])
+}
+
+/// What it has not begun when it stops goes back to the queue.
+fn stops_since(story: &Story<'_>, pushed: &WorkerLine<'_>) -> bool {
+    let mut lines = story.worker_lines().iter().filter(|told| told.n > pushed.n);
+    lines.any(|told| {
+        let is_its = told.line.stream == pushed.line.stream && (told.pid.is_none() || told.pid == pushed.pid);
+        is_its && matches!(told.mark, Some(LogEvent::Stopping | LogEvent::ShutDown))
+    })
 }
 
 /// What it waits behind, and for how long that has run.

@@ -41,7 +41,7 @@ fn find(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().last() else {
         // Afterwards no delivery is seen, and a worker that was stopped early has taken none.
         return match story.closed() {
-            true => all_frozen(story, None),
+            true => stands_in_a_call(story).unwrap_or_else(|| all_frozen(story, None)),
             false => Answer::NotApplicable,
         };
     };
@@ -210,6 +210,20 @@ fn of_a_child(
             Some(Answer::likely(text, evidence).naming("{worker_pid}", master))
         }
     }
+}
+
+/// Of all the worker's threads one only is in a call, and its process is stopped there.
+fn stands_in_a_call(story: &Story<'_>) -> Option<Answer> {
+    let shown = stacks::the_only_call(story)?;
+    let dump = story.stacks().dumps().find(|dump| dump.n == shown)?;
+    let process = story
+        .process(dump.pid)
+        .filter(|process| matches!(process.state, 'T' | 't'))?;
+    let text = format!(
+        "pid {}, the only one of the worker's that is in a task, is stopped (state {}): it was sent SIGSTOP, or a debugger holds it",
+        process.pid, process.state
+    );
+    Some(Answer::likely(text, [process.n, shown]).naming("{worker_pid}", process.pid))
 }
 
 /// Who has the message cannot be seen, as by a user without rights, or afterwards: but no process of the watched

@@ -21,20 +21,7 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     let alone = story.by_the_log_alone();
-    let consumed = broker::has_consumer(story).filter(|_| alone.is_none());
-    let is_unseen = matches!(consumed, Some(Answer::CannotTell { .. }));
-    if let Some(answer) = consumed.as_ref().filter(|_| !is_unseen) {
-        return answer.clone();
-    }
-    // Whoever else consumes the queue would have been handed it.
-    let nobody_took_it = || story.deliveries().next().is_none() && story.sees_all(Source::Firehose);
-    if let Some(answer) = was_started(story).filter(|_| !is_unseen || nobody_took_it()) {
-        return match is_unseen {
-            true => answer.at_most(Certainty::Likely).would_decide(&[Source::Queue]),
-            false => answer,
-        };
-    }
-    if let Some(answer) = consumed {
+    if let Some(answer) = without_its_log(story, alone.is_some()) {
         return answer;
     }
     if !story.sees(Source::WorkerLog) {
@@ -76,6 +63,10 @@ fn check(story: &Story<'_>) -> Answer {
     };
     let text = format!("{nobody}the worker's log ends{when} in: {}", reason(story, &told));
     let unsure = may_live_on(story, at);
+    // The one that came up before goes on: another one failed to, or it says so of a part of it.
+    if is_after_ready(story, at) && !workers::live_workers(story).is_empty() {
+        return Answer::possible(text, evidence).would_decide(&[Source::Process]);
+    }
     if let Some(most) = alone {
         return by_the_log_alone(&told, text, evidence, most, unsure);
     }
@@ -120,24 +111,41 @@ fn check(story: &Story<'_>) -> Answer {
 
 /// What is behind these words may live on, or another worker.
 fn may_live_on(story: &Story<'_>, at: usize) -> bool {
-    let lines = story.worker_lines();
-    let told = lines[at];
-    let last_life = || {
-        lines[..at]
-            .iter()
-            .rev()
-            .find_map(|told| match told.worker_life()? {
-                WorkerLife::Booting => None,
-                WorkerLife::Up => Some(true),
-                WorkerLife::Ending => Some(false),
-            })
-    };
-    // A bare traceback after "ready" may be a thread's that printed it and lives on.
-    told.mark.is_none() && last_life() == Some(true)
+    let told = story.worker_lines()[at];
+    is_after_ready(story, at)
         || may_be_anothers_words(story, at)
         || lives::is_up(story).is_some()
         || lives::one_outlives(story, &told)
         || told.line.before && runs_elsewhere(story)
+}
+
+/// Somebody consumes the queue, or the worker that we started has ended.
+fn without_its_log(story: &Story<'_>, alone: bool) -> Option<Answer> {
+    let consumed = broker::has_consumer(story).filter(|_| !alone);
+    let is_unseen = matches!(consumed, Some(Answer::CannotTell { .. }));
+    if consumed.is_some() && !is_unseen {
+        return consumed;
+    }
+    // Whoever else consumes the queue would have been handed it.
+    let nobody_took_it = || story.deliveries().next().is_none() && story.sees_all(Source::Firehose);
+    let started = was_started(story).filter(|_| !is_unseen || nobody_took_it());
+    let started = started.map(|answer| match is_unseen {
+        true => answer.at_most(Certainty::Likely).would_decide(&[Source::Queue]),
+        false => answer,
+    });
+    started.or(consumed)
+}
+
+/// A bare traceback after "ready" may be a thread's that printed it and lives on.
+fn is_after_ready(story: &Story<'_>, at: usize) -> bool {
+    let lines = story.worker_lines();
+    let mut lives = lines[..at].iter().rev();
+    let last = lives.find_map(|told| match told.worker_life()? {
+        WorkerLife::Booting => None,
+        WorkerLife::Up => Some(true),
+        WorkerLife::Ending => Some(false),
+    });
+    lines[at].mark.is_none() && last == Some(true)
 }
 
 /// Nobody could look at the queue.

@@ -213,18 +213,8 @@ impl<'a> Story<'a> {
         }
         let pids = self.log_pids();
         let process = self.process_in_life(pid).map(|process| process.value);
-        // What starts services of several kinds has other children as well.
-        let is_sibling = |process: &Process, logged: &Process| {
-            let of_a_worker = process
-                .parent_command
-                .as_deref()
-                .is_some_and(programs::is_worker_command);
-            process.ppid > 1
-                && process.ppid == logged.ppid
-                && (of_a_worker || process.command == logged.command)
-        };
         let related = |logged: &Process| {
-            logged.ppid == pid || process.is_some_and(|process| is_sibling(process, logged))
+            logged.ppid == pid || process.is_some_and(|process| programs::are_siblings(process, logged))
         };
         if pids.contains(&pid)
             || process.is_some_and(|process| {

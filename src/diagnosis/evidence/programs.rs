@@ -23,6 +23,12 @@ pub(in crate::diagnosis) fn is_its_worker(story: &Story<'_>, process: &Process) 
     shape.is_started_by(&process.command) || parent.is_some_and(|command| shape.is_started_by(command))
 }
 
+/// Of one worker, or starts of the same one: what starts services of several kinds has other children as well.
+pub(super) fn are_siblings(one: &Process, other: &Process) -> bool {
+    let of_a_worker = one.parent_command.as_deref().is_some_and(is_worker_command);
+    one.ppid > 1 && one.ppid == other.ppid && (of_a_worker || one.command == other.command)
+}
+
 /// It serves HTTP, or something else than tasks: by its port, or by its command.
 pub(in crate::diagnosis) fn is_server(story: &Story<'_>, process: &Process) -> bool {
     let parent = process.parent_command.iter().flatten().take(4);

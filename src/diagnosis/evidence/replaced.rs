@@ -60,7 +60,17 @@ impl<'a> Story<'a> {
 
     /// The line ends this message's run, and the task goes on in another.
     pub(super) fn goes_on_after(&self, told: &WorkerLine<'_>) -> bool {
-        matches!(told.mark, Some(LogEvent::Ignored))
-            && matches!(self.ended_without_result(), Some((_, Remainder::Another(_))))
+        self.is_run_again_after(told)
+            || matches!(told.mark, Some(LogEvent::Ignored))
+                && matches!(self.ended_without_result(), Some((_, Remainder::Another(_))))
+    }
+
+    /// The message was handed out again before that run had ended, and its copy has begun since.
+    fn is_run_again_after(&self, told: &WorkerLine<'_>) -> bool {
+        let came_again = self.deliveries.iter().any(|passage| passage.redelivered);
+        let began = |later: &&WorkerLine<'_>| {
+            later.n > told.n && (later.line.entry || later.mark.is_none() && later.is_by_the_task())
+        };
+        came_again && self.lines.iter().any(|later| began(&later))
     }
 }
