@@ -583,7 +583,7 @@ fn control_characters_never_reach_the_terminal() {
     stack.api(&[]);
     let log = format!(
         "[2026-01-01 00:00:00,000] [PID 7] [MainThread] [dramatiq.WorkerProcess(0)] [ERROR] Failed to import module.\n\
-         Traceback (most recent call last):\n  File \"/srv/a.py\", line 1, in <module>\n    import it\n\
+         Traceback (most recent call last):\n  File \"/srv/ops_core/tasks/worker.py\", line 1, in <module>\n    import it\n\
          ModuleNotFoundError: No module named '{}'\n",
         EVIL.trim_end()
     );

@@ -316,6 +316,8 @@ mod tests {
         };
         let ours = ["dramatiq", "-p", "1", "shop.jobs"];
         assert!(raised("/srv/shop/jobs.py", &ours).ends_with("worker-not-started"));
+        // Its package is imported first.
+        assert!(raised("/srv/shop/__init__.py", &ours).ends_with("worker-not-started"));
         let others = "/srv/mail/post/tasks.py";
         assert!(!raised(others, &ours).ends_with("worker-not-started"));
         // What a script starts may be anything.

@@ -66,8 +66,8 @@ impl<'a> Story<'a> {
         let is_whole = told.line.text.contains(TRACEBACK) || trace.contains(TRACEBACK);
         let parsed = self.framework().traceback(trace)?;
         let in_application = parsed.frames.iter().any(|frame| parsed.is_application(frame));
-        (is_whole && in_application && names_a_module(self) && !imports_the_configured_modules(self, &told))
-            .then_some(told.n)
+        let is_ours = imports_the_configured_modules(self, &told) || is_in_a_parent_of_them(self, trace);
+        (is_whole && in_application && names_a_module(self) && !is_ours).then_some(told.n)
     }
 
     /// What shows that a worker may have set the status: one had the message or spoke of the task, or one consumes its
@@ -257,6 +257,15 @@ fn imports_the_configured_modules(story: &Story<'_>, told: &WorkerLine<'_>) -> b
         trace.contains(&format!("/{path}.py\""))
             || trace.contains(&format!("/{path}/"))
             || trace.contains(&format!("'{module}'"))
+    })
+}
+
+/// The packages that a module is in are imported before it.
+fn is_in_a_parent_of_them(story: &Story<'_>, trace: &str) -> bool {
+    configured_modules(story).any(|module| {
+        let path = module.replace('.', "/");
+        let mut parents = path.match_indices('/').map(|(at, _)| &path[..at]);
+        parents.any(|parent| trace.contains(&format!("/{parent}/__init__.py\"")))
     })
 }
 
