@@ -166,9 +166,17 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
             best = Some((assumed, proof.evidence.clone()));
         }
     }
-    let Some((assumed, mut evidence)) = best else {
+    let Some((mut assumed, mut evidence)) = best else {
         return Answer::NotApplicable;
     };
+    // What keeps a message from its worker keeps the task from it if the message is the task's.
+    if assumed.is_empty() && cause.is_on_the_way_to_a_worker() && !story.is_known_by_time() {
+        let sent = story
+            .published()
+            .and_then(|passage| passage.message.message_id.clone());
+        let is_ours = sent.map(Premise::MessageIsOurs);
+        assumed.extend(is_ours.filter(|is_ours| !matches!(story.state(is_ours), State::Proved(_))));
+    }
     // One look may show two things.
     let mut seen = BTreeSet::new();
     evidence.retain(|n| seen.insert(*n));

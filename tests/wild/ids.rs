@@ -32,10 +32,14 @@ fn replace(value: &mut Json, old: &str, new: &str) {
 
 const OTHER: &str = "0b7c6f1e-5d0a-4f59-9b31-7f3f0c1d2a77";
 
+pub fn small(run: &Run) -> Option<Run> {
+    renamed(run, "7")
+}
+
 /// The task is number 7, and so is an order, a user or another kind of task: another message carries
 /// the number and runs through. Ours is what it was.
 pub fn small_ids(run: &Run) -> Vec<Wild> {
-    let Some(small) = renamed(run, "7") else {
+    let Some(small) = small(run) else {
         return Vec::new();
     };
     if run.is_post_mortem() || run.is_started_here() {

@@ -19,6 +19,7 @@ pub fn pairs(run: &Run) -> Vec<Wild> {
                 "sent_again",
                 "a_neighbours_fault",
                 "set_by_hand",
+                "otherwise",
             ]
             .contains(&one.name)
         })

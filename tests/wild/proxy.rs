@@ -15,17 +15,32 @@ pub fn through_a_proxy(run: &Run) -> Vec<Wild> {
     {
         return Vec::new();
     }
-    vec![
-        wild("local", proxied(run, true)),
-        wild("elsewhere", proxied(run, false)),
-    ]
+    let mut all = vec![
+        wild("local", proxied(run, Some(DOCKER_PROXY))),
+        wild("elsewhere", proxied(run, None)),
+    ];
+    // It is stopped itself; the workers that it serves are on another machine.
+    if run.truth.cause == "worker-frozen" {
+        let gateway = proxied(run, Some(GATEWAY));
+        let stopped = gateway.each(|event| match &mut event.kind {
+            EventKind::Process(process) if process.pid == PROXY => process.state = 'T',
+            EventKind::Process(process) => process.state = 'S',
+            _ => {}
+        });
+        all.push(wild("stopped", stopped.told(run.truth.instead("relay-stopped"))));
+    }
+    all
 }
 
 const PROXY: i32 = 812;
+const DOCKER_PROXY: &str = "/usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 5672 -container-ip 172.17.0.2 -container-port 5672";
+/// Nothing tells by its name that it is one.
+const GATEWAY: &str = "/usr/local/bin/mq-gateway --upstream 10.42.1.20:5672";
 
 /// Every connection to the broker as the broker sees it: from the proxy. The processes' own sockets
 /// still lead to the published port.
-fn proxied(run: &Run, local: bool) -> Run {
+fn proxied(run: &Run, program: Option<&str>) -> Run {
+    let local = program.is_some();
     let port = run
         .timeline
         .setup
@@ -86,7 +101,7 @@ fn proxied(run: &Run, local: bool) -> Run {
                 events.push(event(
                     at_ms,
                     Source::Process,
-                    EventKind::Process(docker_proxy(&names)),
+                    EventKind::Process(relay(program.unwrap_or_default(), &names)),
                 ));
                 continue;
             }
@@ -106,14 +121,11 @@ fn proxied(run: &Run, local: bool) -> Run {
     run.with(events).told(run.truth.seen_in_part())
 }
 
-fn docker_proxy(names: &[String]) -> Process {
+fn relay(program: &str, names: &[String]) -> Process {
     process(serde_json::json!({
         "pid": PROXY, "ppid": 640, "state": "S", "cwd": "/", "user": "0",
-        "command": [
-            "/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "5672",
-            "-container-ip", "172.17.0.2", "-container-port", "5672",
-        ],
-        "parent_command": ["/usr/bin/dockerd", "-H", "fd://"],
+        "command": program.split(' ').collect::<Vec<_>>(),
+        "parent_command": ["/usr/lib/systemd/systemd"],
         "started_at_ms": 1_795_000_000_000_i64, "sockets": names, "sockets_seen": true, "pipe_write": 0,
     }))
 }

@@ -253,7 +253,7 @@ fn overwritten(run: &Run) -> Option<Run> {
     Some(run.with(events).told(run.truth.instead("row-overwritten")))
 }
 
-/// The database that we read is a standby: it shows the row some time later, in its first version for
+/// The database that we read is a standby, behind a pooler that does not say so: it shows the row some time later, in its first version for
 /// ever, or not at all.
 pub fn lagging_standby(run: &Run) -> Vec<Wild> {
     if run.is_post_mortem()
@@ -286,6 +286,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                     *visible_at_ms += by_ms;
                     *invisible_at_ms = invisible_at_ms.map(|at| at + by_ms);
                 }
+                EventKind::DatabaseServer { in_recovery, .. } => *in_recovery = None,
                 // Locks are not replayed to where one could ask for them.
                 EventKind::LockWait(_) | EventKind::LockFree | EventKind::DatabaseSessions(_) => continue,
                 _ => {}
@@ -339,6 +340,7 @@ pub fn lagging_standby(run: &Run) -> Vec<Wild> {
                     }
                 }
                 EventKind::RowCommitted { .. } if !keep => continue,
+                EventKind::DatabaseServer { in_recovery, .. } => *in_recovery = None,
                 EventKind::LockWait(_) | EventKind::LockFree | EventKind::DatabaseSessions(_) => continue,
                 _ => {}
             }

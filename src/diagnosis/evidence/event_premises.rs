@@ -17,6 +17,10 @@ impl Story<'_> {
             false => Premise::MessageIsOurs,
         };
         let ours = |id: Option<&str>| id.map(|id| is(id.to_owned()));
+        // Afterwards it is asked whether the number was given before.
+        let is_number = !self.post_mortem() && self.task_id().is_some_and(is_common);
+        // In what nobody could decode a number stands for anything.
+        let nameless = is_number.then_some("without an id");
         // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
         let at_rest = |id: Option<&str>| {
             let mut held = self.held.iter().map(|held| &held.passage);
@@ -44,8 +48,10 @@ impl Story<'_> {
                 None if line.line.carries_task_id => {
                     found.extend(self.may_be_of_another(line).then_some(Premise::OnlyMessage));
                     // The framework's word of a call whose actor nobody has named: a step beside the task carries its id, too.
-                    let of_any_actor = line.mark.is_some() && self.timeline.setup.actor.is_none();
-                    let ids = self.message_ids.iter().filter(|_| of_any_actor);
+                    // A short number is many things'.
+                    let of_any_actor = self.timeline.setup.actor.is_none() || is_number;
+                    let is_anybodys = line.mark.is_some() && of_any_actor;
+                    let ids = self.message_ids.iter().filter(|_| is_anybodys);
                     found.extend(ids.filter_map(|id| ours(Some(id))));
                     found.extend(self.by_its_writer(line));
                 }
@@ -54,6 +60,9 @@ impl Story<'_> {
                     found.extend(self.by_its_writer(line));
                     found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
                 }
+            }
+            if self.message_ids.is_empty() && line.mark.is_some() && line.message_id().is_none() {
+                found.extend(ours(nameless));
             }
         }
         // It names no message, and is about the one that its process spoke of last.
@@ -64,10 +73,11 @@ impl Story<'_> {
         }
         let transfers = self.publishes.iter().chain(&self.deliveries);
         for transfer in transfers.chain(self.held.iter().map(|held| &held.passage)) {
+            let id = transfer.message.message_id.as_deref();
             premises
                 .entry(transfer.n)
                 .or_default()
-                .extend(ours(transfer.message.message_id.as_deref()));
+                .extend(ours(id.or(nameless)));
         }
         // What lies with the dead letters for days may have been sent again since.
         let dead = self
@@ -90,8 +100,8 @@ impl Story<'_> {
                 EventKind::Peer { connection, .. } => {
                     premises.insert(event.n, vec![Premise::PeerIsProcess(connection.clone())]);
                 }
-                // What a process does is of interest because it has our message.
-                EventKind::Stacks { .. } => {
+                // What a process does, or says that it has, is of interest because it has our message.
+                EventKind::Stacks { .. } | EventKind::Inspected(_) => {
                     premises.insert(event.n, taken().collect());
                 }
                 EventKind::LockWait(wait) if !wait.table => {
