@@ -219,6 +219,12 @@ const BROKEN_OFF: &str = "its first run was broken off";
 const HELD_BACK: &str = "its container is held back by its CPU limit";
 const UNSEEN: &str = "its place was not seen";
 
+/// Whoever else writes to the log, in threads of the same name: what was told of the task is told by its id.
+fn each_names_its_message(story: &Story<'_>) -> bool {
+    let mut lines = story.lines().iter().filter(|told| told.mark.is_some() || told.line.entry);
+    lines.all(|told| told.message_id().is_some_and(|id| story.is_my_message(id)))
+}
+
 /// Neither that its process works on it nor that the log's lines are that process's could be proved.
 fn rests_on_more_than_one(story: &Story<'_>, pid: Option<i32>) -> bool {
     let is_open = |premise: Premise| !matches!(story.state(&premise), State::Proved(_));
@@ -332,10 +338,8 @@ fn of_its_own(story: &Story<'_>) -> Answer {
             Answer::likely(text, evidence).would_decide(&[Source::Process])
         }
         _ if completed_would_show || same_thread => Answer::shown(text, evidence)
-            .given([
-                Premise::WorkIsRunning(pid.unwrap_or(0)),
-                Premise::OneProcessPerLogThread { pid },
-            ])
+            .given([Premise::WorkIsRunning(pid.unwrap_or(0))])
+            .given((!each_names_its_message(story)).then_some(Premise::OneProcessPerLogThread { pid }))
             // Another message for the same function may be the one that the stack shows.
             .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
@@ -345,6 +349,10 @@ fn of_its_own(story: &Story<'_>) -> Answer {
                 true => Answer::possible(text, evidence),
                 false => Answer::likely(text, evidence).would_decide(&[Source::Process]),
             }
+        }
+        // Its log would tell of its end, and one thread only of all is in a call.
+        None if story.begun_without_an_end().is_some() && stacks::the_only_call(story).is_some() => {
+            Answer::likely(text, evidence).would_decide(&[Source::Process])
         }
         None => Answer::possible(text, evidence).would_decide(&[Source::Management, Source::Process]),
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Fact, Story, WorkerLine, control, holding, workers};
 use crate::diagnosis::premises::EventId;
 use crate::framework::{Heartbeat, LogEvent, WorkerLife};
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 /// So soon a task that has begun is among those that a heartbeat counts.
 const TO_BE_COUNTED_MS: f64 = 1_000.0;
@@ -35,7 +35,7 @@ impl Story<'_> {
     pub(in crate::diagnosis) fn replaced_in_its_run(&self) -> Option<[EventId; 2]> {
         let last = self.lines().last()?;
         // Another worker that writes to the same log has taken nobody's place.
-        if self.taker_lives() {
+        if self.taker_lives() || self.one_lives_since_before(last) {
             return None;
         }
         let starts = |told: &&WorkerLine<'_>| {
@@ -50,6 +50,23 @@ impl Story<'_> {
         let is_early = self.master_takes() && !self.acknowledges_after_the_run();
         let is_open = self.attempt_over().is_none() && self.raised().is_empty();
         (is_early && is_open && !self.is_held_again()).then_some([started.n, alone.n])
+    }
+
+    /// One that stops does not consume any more, and finishes what it has.
+    pub(super) fn one_lives_since_before(&self, told: &WorkerLine<'_>) -> bool {
+        !self.since_before(told).is_empty()
+    }
+
+    /// Workers that live, and were there when this line was written.
+    fn since_before(&self, told: &WorkerLine<'_>) -> Vec<Fact<&Process>> {
+        let written_at = self.timeline.zero_ms() + told.at_ms;
+        let mut living = workers::live_workers(self);
+        living.retain(|process| {
+            process
+                .started_at_ms
+                .is_some_and(|began| (began as f64) < written_at)
+        });
+        living
     }
 
     /// The process that took the message last is there at the last look.
@@ -86,7 +103,15 @@ impl Story<'_> {
             }
             None => {
                 let consumers = self.depths(self.queue()).last()?.consumers;
-                consumers > 0 && beats.len() as u64 == consumers
+                let is_heard = |process: &Process| {
+                    let of_it = |pid| pid == process.pid || Some(pid) == process.own_pid();
+                    beats.iter().any(|beat| beat.pid.is_some_and(of_it))
+                };
+                // One that stops counts for itself.
+                let is_silent = |last| self.since_before(last).iter().any(|process| !is_heard(process));
+                consumers > 0
+                    && beats.len() as u64 == consumers
+                    && !self.lines().last().is_some_and(is_silent)
             }
         };
         let sent = |beat: &Fact<&Heartbeat>| beat.at_ms - beat.silent_ms.unwrap_or(0) as f64;

@@ -12,20 +12,6 @@ impl Story<'_> {
     /// known by a number, the process at the end of a connection.
     pub(super) fn find_premises(&mut self) {
         let mut premises: BTreeMap<EventId, Vec<Premise>> = BTreeMap::new();
-        let is = match self.is_known_by_time() {
-            true => Premise::SentForTheRequest,
-            false => Premise::MessageIsOurs,
-        };
-        let ours = |id: Option<&str>| id.map(|id| is(id.to_owned()));
-        // Afterwards it is asked whether the number was given before.
-        let is_number = !self.post_mortem() && self.task_id().is_some_and(is_common);
-        // In what nobody could decode a number stands for anything.
-        let nameless = is_number.then_some("without an id");
-        // Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
-        let at_rest = |id: Option<&str>| {
-            let mut held = self.held.iter().map(|held| &held.passage);
-            held.find(|held| id.is_some() && held.message.message_id.as_deref() == id)
-        };
         // What is over by the log may have been sent again.
         let is_over = self.post_mortem()
             && self.lines.iter().any(|told| {
@@ -36,34 +22,8 @@ impl Story<'_> {
             });
         for line in &self.lines {
             let found = premises.entry(line.n).or_default();
-            if self.post_mortem() {
-                let copy = at_rest(line.message_id());
-                // A dead letter is not the last that was sent, where it was sent again.
-                let waits = copy.is_some_and(|copy| self.is_to_be_run_from(copy.queue));
-                found.extend(copy.is_none().then_some(Premise::IdIsNew));
-                found.extend((is_over && !waits).then_some(Premise::OnlyMessage));
-            }
-            match line.message_id() {
-                Some(id) => found.extend(ours(Some(id))),
-                None if line.line.carries_task_id => {
-                    found.extend(self.may_be_of_another(line).then_some(Premise::OnlyMessage));
-                    // The framework's word of a call whose actor nobody has named: a step beside the task carries its id, too.
-                    // A short number is many things'.
-                    let of_any_actor = self.timeline.setup.actor.is_none() || is_number;
-                    let is_anybodys = line.mark.is_some() && of_any_actor;
-                    let ids = self.message_ids.iter().filter(|_| is_anybodys);
-                    found.extend(ids.filter_map(|id| ours(Some(id))));
-                    found.extend(self.by_its_writer(line));
-                }
-                // It is about the message that its thread took, or the only one that there was.
-                None => {
-                    found.extend(self.by_its_writer(line));
-                    found.extend(self.message_ids.iter().filter_map(|id| ours(Some(id))));
-                }
-            }
-            if self.message_ids.is_empty() && line.mark.is_some() && line.message_id().is_none() {
-                found.extend(ours(nameless));
-            }
+            found.extend(self.that_it_is_the_last(line, is_over));
+            found.extend(self.that_it_is_ours(line));
         }
         // It names no message, and is about the one that its process spoke of last.
         if let Some((told, ..)) = results::raised_by_the_body(self) {
@@ -74,10 +34,8 @@ impl Story<'_> {
         let transfers = self.publishes.iter().chain(&self.deliveries);
         for transfer in transfers.chain(self.held.iter().map(|held| &held.passage)) {
             let id = transfer.message.message_id.as_deref();
-            premises
-                .entry(transfer.n)
-                .or_default()
-                .extend(ours(id.or(nameless)));
+            let found = premises.entry(transfer.n).or_default();
+            found.extend(self.ours(id.or(self.nameless())));
         }
         // What lies with the dead letters for days may have been sent again since.
         let dead = self
@@ -92,7 +50,7 @@ impl Story<'_> {
         }
         let taken = || {
             let last = self.deliveries.last().filter(|_| !self.is_known_by_time());
-            last.and_then(|passage| ours(passage.message.message_id.as_deref()))
+            last.and_then(|passage| self.ours(passage.message.message_id.as_deref()))
                 .into_iter()
         };
         for event in &self.timeline.events {
@@ -115,6 +73,61 @@ impl Story<'_> {
         }
         self.add_whose_lines_they_are(&mut premises);
         self.premises = premises;
+    }
+
+    /// What it rests on that the message with this id is the task's.
+    fn ours(&self, id: Option<&str>) -> Option<Premise> {
+        let is = match self.is_known_by_time() {
+            true => Premise::SentForTheRequest,
+            false => Premise::MessageIsOurs,
+        };
+        id.map(|id| is(id.to_owned()))
+    }
+
+    /// A short number is many things' id. Afterwards it is asked whether it was given before.
+    fn is_number(&self) -> bool {
+        !self.post_mortem() && self.task_id().is_some_and(is_common)
+    }
+
+    /// In what nobody could decode a number stands for anything.
+    fn nameless(&self) -> Option<&'static str> {
+        self.is_number().then_some("without an id")
+    }
+
+    /// Afterwards a log has the words of every run that had this id; a copy at rest says which is meant.
+    fn that_it_is_the_last(&self, line: &WorkerLine<'_>, is_over: bool) -> Vec<Premise> {
+        if !self.post_mortem() {
+            return Vec::new();
+        }
+        let id = line.message_id();
+        let mut held = self.held.iter().map(|held| &held.passage);
+        let copy = held.find(|held| id.is_some() && held.message.message_id.as_deref() == id);
+        // A dead letter is not the last that was sent, where it was sent again.
+        let waits = copy.is_some_and(|copy| self.is_to_be_run_from(copy.queue));
+        let is_new = copy.is_none().then_some(Premise::IdIsNew);
+        let is_only = (is_over && !waits).then_some(Premise::OnlyMessage);
+        is_new.into_iter().chain(is_only).collect()
+    }
+
+    fn that_it_is_ours(&self, line: &WorkerLine<'_>) -> Vec<Premise> {
+        if let Some(id) = line.message_id() {
+            return self.ours(Some(id)).into_iter().collect();
+        }
+        let mut found: Vec<Premise> = self.by_its_writer(line).into_iter().collect();
+        let carries = line.line.carries_task_id;
+        if carries && self.may_be_of_another(line) {
+            found.push(Premise::OnlyMessage);
+        }
+        // It is about the message that its thread took, or the only one that there was. One that carries the id is
+        // the task's, but the framework's word of a call whose actor nobody has named: a step beside the task carries it, too.
+        let of_any_actor = self.timeline.setup.actor.is_none() || self.is_number();
+        if !carries || line.mark.is_some() && of_any_actor {
+            found.extend(self.message_ids.iter().filter_map(|id| self.ours(Some(id))));
+        }
+        if self.message_ids.is_empty() && line.mark.is_some() {
+            found.extend(self.ours(self.nameless()));
+        }
+        found
     }
 
     /// What a line says of a worker is said of the one that wrote it.

@@ -197,7 +197,9 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
         .is_some_and(|launch| launch.ended.is_some())
         || runs_something_else(story).is_some()
         || story.place_says("worker", PlaceState::NotRunning).is_some();
-    live_workers(story).first().map(|worker| worker.n).or_else(|| {
+    let living = live_workers(story);
+    let serves = living.iter().find(|worker| !programs::leaves_out_our_queue(story, worker));
+    serves.or(living.first()).map(|worker| worker.n).or_else(|| {
         // Its lines tell of a life that is over.
         if ended {
             return None;
@@ -325,7 +327,9 @@ pub(in crate::diagnosis) fn running_before<'a>(story: &Story<'a>, n: u32) -> Vec
             // Which message died with a child is not said.
             Some(LogEvent::ChildDied { .. }) if early => running.clear(),
             // Another worker that writes to the same log ends nothing of one that lives.
-            Some(LogEvent::ShutDown | LogEvent::BootingUp) => {
+            Some(LogEvent::ShutDown | LogEvent::BootingUp)
+                if told.pid.is_some() || !story.one_lives_since_before(told) =>
+            {
                 running.retain(|(_, begun)| lives(begun.n));
             }
             Some(_) if story.ends_attempt(told) => {

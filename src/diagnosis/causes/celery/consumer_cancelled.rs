@@ -58,18 +58,17 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(told) = left.find(|told| !is_anothers(told)) {
         return Answer::ruled_out("the worker stops, or has lost its connection", [told.n]);
     }
-    let watched = control::living(story).into_iter().find(|beat| {
-        let holds_log = |pid| story.process(pid).is_some_and(|process| process.holds_log);
-        beat.pid.is_some_and(holds_log)
-    });
-    let Some(beat) = watched else {
+    let holds_log = |pid| story.process(pid).is_some_and(|process| process.holds_log);
+    let writers = control::living(story).into_iter();
+    let writers: Vec<_> = writers.filter(|beat| beat.pid.is_some_and(holds_log)).collect();
+    let Some(first) = writers.first() else {
         return Answer::NotApplicable;
     };
     // Several nodes may write to one log: the list must be this one's.
     let named = node_of(story, added);
-    if named.is_some_and(|node| node != beat.node) {
-        return Answer::ruled_out("the log's list of queues is another node's", [beat.n, added.n]);
-    }
+    let Some(beat) = writers.iter().find(|beat| named.is_none_or(|node| node == beat.node)) else {
+        return Answer::ruled_out("the log's list of queues is another node's", [first.n, added.n]);
+    };
     // It has begun since, and has not come to its queues yet: the list is an earlier worker's. Printed, it has no
     // time; what was logged first after it has.
     let began = beat.pid.and_then(|pid| story.process(pid)?.started_at_ms);
@@ -136,6 +135,7 @@ mod tests {
     use super::super::scenes::CeleryScene;
     use super::*;
     use crate::diagnosis::testing::Scene;
+    use crate::framework::Heartbeat;
     use crate::timeline::{EventKind, Level};
 
     fn without_consumer() -> CeleryScene {
@@ -219,6 +219,24 @@ mod tests {
         assert_eq!(asked(Some("17:26:24|19673|INFO|celery@vm")), "certain");
         assert_eq!(asked(Some("w1@vm")), "ruled out");
         assert_eq!(asked(None), "likely");
+    }
+
+    /// Two nodes live and write to one log: the one that listed the queue counts, whoever was seen first.
+    #[test]
+    fn a_living_neighbour_hides_nothing() {
+        let scene = without_consumer().and(|scene| {
+            let command = "python celery -A shop worker -n labels@vm -Q labels";
+            let scene = scene.process(90, 1, command, |process| process.holds_log = true);
+            let beat = Heartbeat {
+                node: "labels@vm".into(),
+                pid: Some(90),
+                beats: 3,
+                ..Heartbeat::default()
+            };
+            scene.see(Source::Control, EventKind::Heartbeat(beat))
+        });
+        let scene = scene.beats(true).answers(|answer| answer.consumes(&[])).silence();
+        assert_eq!(scene.cause(), "certain consumer-cancelled", "{}", scene.summary());
     }
 
     /// A neighbour that writes to the same log was stopped; this one goes on.
