@@ -52,6 +52,13 @@ pub fn would_last(timeline: &Timeline) -> bool {
     decide(&Story::as_if_ended(timeline, Ended::Silence)).lasting
 }
 
+/// The row says that the task is done, and the broker's count that its message is still in hand: a look at what has it
+/// would tell whether it is.
+pub fn is_worth_a_look(timeline: &Timeline) -> bool {
+    let story = Story::new(timeline);
+    story.row_succeeded().is_some() && evidence::holding::by_the_count(&story).is_some()
+}
+
 /// Which workers may be asked, once everything else was looked at.
 pub fn whom_to_ask(timeline: &Timeline) -> Inquiry {
     evidence::control::whom_to_ask(&Story::new(timeline))

@@ -360,6 +360,9 @@ pub(super) async fn follow(run: &mut Run, progress: &mut OnNews<'_>) -> Ended {
         }
         if left.is_zero() {
             if settled.is_some() {
+                if diagnosis::is_worth_a_look(&run.timeline) {
+                    run.last_look().await;
+                }
                 return Ended::Decided;
             }
             let why = if began.elapsed() >= timeout {

@@ -1,5 +1,6 @@
 //! The task succeeded.
 
+use crate::diagnosis::evidence::holding;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Story};
 use crate::timeline::Source;
@@ -57,6 +58,13 @@ fn check(story: &Story<'_>) -> Answer {
                 crate::text::excerpt(&process.command.join(" "))
             );
             return Answer::likely(text, [row.n, process.n]).terminal_if(story.status_stays());
+        }
+        // Its own run would have come to its end: a reconciler may have set that.
+        if let Some([count, look]) = holding::is_at_it_since(story, row.at_ms) {
+            let text = format!(
+                "{text}, and its message is still in hand, and the actor has not returned: something else than this run may have set that"
+            );
+            return Answer::possible(text, [row.n, count, look]).terminal_if(story.status_stays());
         }
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])

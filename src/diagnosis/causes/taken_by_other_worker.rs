@@ -78,6 +78,9 @@ fn taken_from_elsewhere(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     // process could be seen and the address is not this machine's.
     match story.listed(passage.connection) {
         Some(connection) if !workers::is_worker_product(&connection.product) => Answer::NotApplicable,
+        _ if let Some(looks) = broker::was_got(story, passage) => {
+            Answer::ruled_out("nobody consumed the queue when it was taken", looks)
+        }
         _ if story
             .line(|mark| matches!(mark, LogEvent::Pushed { .. } | LogEvent::Received { .. }))
             .is_some() =>

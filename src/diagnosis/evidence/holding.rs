@@ -1,6 +1,6 @@
 //! Whether a queue still holds what was put on it: only a look after that event says so.
 
-use super::{Depth, Fact, Info, Story, Transfer};
+use super::{Depth, Fact, Info, Story, Transfer, stacks};
 use crate::diagnosis::{Answer, Certainty};
 use crate::timeline::{Event, EventKind, Source};
 
@@ -149,6 +149,26 @@ pub(in crate::diagnosis) fn is_first_in_hand(story: &Story<'_>, held: u64) -> bo
     let mut since = handed_out.filter(|delivery| delivery.at_ms > before.counted_ms);
     let is_first = since.next().is_some_and(|first| first.n == passage.n);
     is_first && held == since.count() as u64 + 1 && story.sees_all(Source::Firehose)
+}
+
+/// By its last count, which may be some seconds old, the broker waits for this message to be acknowledged: the count.
+pub(in crate::diagnosis) fn by_the_count(story: &Story<'_>) -> Option<u32> {
+    let passage = story.deliveries().last()?;
+    let last = story.infos(story.queue()).last()?;
+    let held = last.unacked.filter(|_| last.counted_ms > passage.at_ms)?;
+    let is_held = story.acknowledges_after_the_run()
+        && story.attempt_over().is_none()
+        && is_first_in_hand(story, held);
+    is_held.then_some(last.n)
+}
+
+/// By a look since then its process is at work on the message that it has in hand.
+pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Option<[u32; 2]> {
+    let count = by_the_count(story)?;
+    let taker = story.peer(story.deliveries().last()?.connection)?.value;
+    let look = stacks::at_work(story, taker)?;
+    let is_later = story.timeline.event(look).is_some_and(|look| look.at_ms > at_ms);
+    is_later.then_some([count, look])
 }
 
 /// A count since the message was handed out leaves it open whether it is among those that are held, and nothing else says so.
