@@ -52,11 +52,12 @@ pub fn would_last(timeline: &Timeline) -> bool {
     decide(&Story::as_if_ended(timeline, Ended::Silence)).lasting
 }
 
-/// The row says that the task is done, and the broker's count that its message is still in hand: a look at what has it
-/// would tell whether it is.
+/// The row says that the task is done, and its message may still be in hand: a look at what has it would tell.
 pub fn is_worth_a_look(timeline: &Timeline) -> bool {
     let story = Story::new(timeline);
-    story.row_succeeded().is_some() && evidence::holding::by_the_count(&story).is_some()
+    let is_open =
+        || evidence::holding::may_be_in_hand(&story).is_some() || story.begun_without_an_end().is_some();
+    story.row_succeeded().is_some() && is_open()
 }
 
 /// Which workers may be asked, once everything else was looked at.

@@ -1,9 +1,9 @@
 //! The task succeeded.
 
-use crate::diagnosis::evidence::holding;
+use crate::diagnosis::evidence::Fact;
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Story};
-use crate::timeline::Source;
+use crate::timeline::{Row, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "succeeded",
@@ -59,12 +59,8 @@ fn check(story: &Story<'_>) -> Answer {
             );
             return Answer::likely(text, [row.n, process.n]).terminal_if(story.status_stays());
         }
-        // Its own run would have come to its end: a reconciler may have set that.
-        if let Some([count, look]) = holding::is_at_it_since(story, row.at_ms) {
-            let text = format!(
-                "{text}, and its message is still in hand, and the actor has not returned: something else than this run may have set that"
-            );
-            return Answer::possible(text, [row.n, count, look]).terminal_if(story.status_stays());
+        if let Some(answer) = before_its_end(story, &row, &text) {
+            return answer;
         }
         // What an earlier run left may still be changed by this one.
         return Answer::shown(text, [row.n])
@@ -92,6 +88,26 @@ fn check(story: &Story<'_>) -> Answer {
         },
     }
 }
+
+/// The run that has the message is not over, or is to come again: a person or a reconciler may have set that.
+fn before_its_end(story: &Story<'_>, row: &Fact<&Row>, text: &str) -> Option<Answer> {
+    let is_known = story.status_stays();
+    if let Some((words, shown)) = story.goes_on_since(row.at_ms) {
+        let text = format!("{text}, and {words}: something else than this run may have set that");
+        let evidence: Vec<u32> = std::iter::once(row.n).chain(shown).collect();
+        return Some(Answer::possible(text, evidence).terminal_if(is_known));
+    }
+    let begun = story.begun_without_an_end()?;
+    let text = format!("{text}, and no line tells of the end of the run: something else may have set that");
+    let answer = Answer::likely(text, [row.n, begun.n]);
+    Some(match is_known {
+        true => answer.terminal_after(ENDS_SOON_MS),
+        false => answer,
+    })
+}
+
+/// Within which a run that has written its last status tells of its end.
+const ENDS_SOON_MS: u64 = 1000;
 
 /// The log denies the only run that it can have had: no line of it is the task's own.
 fn was_not_run(story: &Story<'_>) -> bool {

@@ -131,44 +131,52 @@ pub(in crate::diagnosis) fn may_be_acknowledged(story: &Story<'_>, held: u64) ->
 /// Nothing of the queue's was held when its message was handed out, and nothing that has been since is done with: it is in
 /// hand, and was the first to be begun.
 pub(in crate::diagnosis) fn is_first_in_hand(story: &Story<'_>, held: u64) -> bool {
-    let Some(passage) = story.deliveries().last() else {
-        return false;
-    };
+    handed_out_behind_it(story).is_some_and(|others| held == others + 1)
+}
+
+/// How many were handed out after its message, if nothing of the queue's was held when that was.
+fn handed_out_behind_it(story: &Story<'_>) -> Option<u64> {
+    let passage = story.deliveries().last()?;
     let queue = story.queue();
     let before = story
         .infos(queue)
         .take_while(|info| info.counted_ms < passage.at_ms)
         .last();
-    let Some(before) = before.filter(|info| info.unacked == Some(0)) else {
-        return false;
-    };
+    let before = before.filter(|info| info.unacked == Some(0))?;
     let handed_out = story.facts(|kind| match kind {
         EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
         _ => None,
     });
     let mut since = handed_out.filter(|delivery| delivery.at_ms > before.counted_ms);
     let is_first = since.next().is_some_and(|first| first.n == passage.n);
-    is_first && held == since.count() as u64 + 1 && story.sees_all(Source::Firehose)
+    (is_first && story.sees_all(Source::Firehose)).then(|| since.count() as u64)
 }
 
-/// By its last count, which may be some seconds old, the broker waits for this message to be acknowledged: the count.
-pub(in crate::diagnosis) fn by_the_count(story: &Story<'_>) -> Option<u32> {
+/// Its message was handed out alone, or is waited for by the broker's count, which may be some seconds old; nothing says
+/// that it is acknowledged.
+pub(in crate::diagnosis) fn may_be_in_hand(story: &Story<'_>) -> Option<u32> {
     let passage = story.deliveries().last()?;
-    let last = story.infos(story.queue()).last()?;
-    let held = last.unacked.filter(|_| last.counted_ms > passage.at_ms)?;
-    let is_held = story.acknowledges_after_the_run()
-        && story.attempt_over().is_none()
-        && is_first_in_hand(story, held);
-    is_held.then_some(last.n)
+    let behind = handed_out_behind_it(story)?;
+    let count = story.infos(story.queue()).last();
+    let count = count.filter(|count| count.counted_ms > passage.at_ms);
+    let is_open = match &count {
+        Some(count) => count.unacked == Some(behind + 1),
+        None => behind == 0,
+    };
+    let is_held = is_open && story.acknowledges_after_the_run() && story.attempt_over().is_none();
+    is_held.then(|| count.map_or(passage.n, |count| count.n))
 }
 
-/// By a look since then its process is at work on the message that it has in hand.
+/// By a look since then a process is at work on the message, which has not ended by the broker's count or the log.
 pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Option<[u32; 2]> {
-    let count = by_the_count(story)?;
-    let taker = story.peer(story.deliveries().last()?.connection)?.value;
-    let look = stacks::at_work(story, taker)?;
+    let begun = || story.begun_without_an_end().map(|told| told.n);
+    let open = may_be_in_hand(story).or_else(begun)?;
+    let taker = story.deliveries().last().and_then(|passage| story.peer(passage.connection));
+    let of_taker = taker.and_then(|taker| stacks::at_work(story, taker.value));
+    let look = of_taker.or_else(|| stacks::the_one_at_work(story))?;
+    // Afterwards everything is looked at once.
     let is_later = story.timeline.event(look).is_some_and(|look| look.at_ms > at_ms);
-    is_later.then_some([count, look])
+    (is_later || story.post_mortem()).then_some([open, look])
 }
 
 /// A count since the message was handed out leaves it open whether it is among those that are held, and nothing else says so.

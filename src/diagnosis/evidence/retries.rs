@@ -346,6 +346,13 @@ pub(in crate::diagnosis) fn announced<'a>(story: &Story<'a>) -> Option<WorkerLin
         .copied()
 }
 
+/// Its retry is not due before that moment: the copy.
+pub(in crate::diagnosis) fn comes_after(story: &Story<'_>, at_ms: f64) -> Option<EventId> {
+    let copy = story.publishes().iter().rfind(|passage| passage.message.is_retry())?;
+    let due_at = copy.message.eta_ms? as f64 - story.timeline.zero_ms();
+    (due_at > at_ms && copy.at_ms < at_ms).then_some(copy.n)
+}
+
 /// It said so, and no copy has been seen since, though it would be.
 pub(in crate::diagnosis) fn awaits_its_copy(story: &Story<'_>) -> bool {
     let Some(said) = announced(story).filter(|_| broker::saw_every_publish(story)) else {

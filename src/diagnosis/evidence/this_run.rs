@@ -1,6 +1,6 @@
 //! What belongs to this run of the task, and not to an earlier one of the same id.
 
-use super::{Fact, Story, WorkerLine, broker, stacks};
+use super::{Fact, Story, WorkerLine, broker, holding, retries, stacks};
 use crate::diagnosis::premises::EventId;
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -287,6 +287,16 @@ impl Story<'_> {
     /// Whoever set the final status, this run has come to its end: nothing changes it any more.
     pub(in crate::diagnosis) fn status_stays(&self) -> bool {
         self.status_of_this_run().is_some() || (!self.post_mortem() && self.returned_cleanly().is_some())
+    }
+
+    /// Its attempt was not over at that moment, or a retry of it was to come. In words, and what shows it.
+    pub(in crate::diagnosis) fn goes_on_since(&self, at_ms: f64) -> Option<(&'static str, Vec<EventId>)> {
+        if let Some(shown) = holding::is_at_it_since(self, at_ms) {
+            let words = "the actor has not returned, by the stack of its thread";
+            return Some((words, shown.to_vec()));
+        }
+        let comes = retries::comes_after(self, at_ms)?;
+        Some(("its retry had not run by then", vec![comes]))
     }
 
     /// The version of the row that is seen came between the actor's begin and its end.
