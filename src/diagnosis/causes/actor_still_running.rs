@@ -221,7 +221,10 @@ const UNSEEN: &str = "its place was not seen";
 
 /// Whoever else writes to the log, in threads of the same name: what was told of the task is told by its id.
 fn each_names_its_message(story: &Story<'_>) -> bool {
-    let mut lines = story.lines().iter().filter(|told| told.mark.is_some() || told.line.entry);
+    let mut lines = story
+        .lines()
+        .iter()
+        .filter(|told| told.mark.is_some() || told.line.entry);
     lines.all(|told| told.message_id().is_some_and(|id| story.is_my_message(id)))
 }
 

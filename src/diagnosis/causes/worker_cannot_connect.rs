@@ -1,6 +1,6 @@
 //! The worker tries to connect to the broker, and fails.
 
-use crate::diagnosis::evidence::{WorkerLine, connections, containers, workers};
+use crate::diagnosis::evidence::{WorkerLine, connections, containers, lives, workers};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text;
@@ -20,13 +20,17 @@ pub(super) const CAUSE: Cause = Cause {
 
 fn check(story: &Story<'_>) -> Answer {
     // Whatever it met before, the broker has let it in since.
-    let about_it = story.worker_lines().iter().rev().find(|told| {
-        let mark = told.mark;
-        matches!(
+    let lines = story.worker_lines();
+    let about_it = (0..lines.len()).rev().find(|at| {
+        let mark = lines[*at].mark;
+        let is_about = matches!(
             mark,
             Some(LogEvent::ConnectionError { .. } | LogEvent::Connected { .. })
-        )
+        );
+        // Another service that writes to the same log has connected for itself.
+        is_about && !lives::is_anothers(story, *at)
     });
+    let about_it = about_it.map(|at| &lines[at]);
     if let Some(told) = about_it.filter(|told| matches!(told.mark, Some(LogEvent::Connected { .. })))
         && story.closed()
         && story.sees(Source::WorkerLog)

@@ -4,7 +4,7 @@ use crate::diagnosis::evidence::{Fact, WorkerLine, broker, connections, programs
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::{self, LogEvent, Role};
-use crate::timeline::Source;
+use crate::timeline::{Process, Source};
 
 pub(super) const CAUSE: Cause = Cause {
     id: "worker-on-other-queue",
@@ -21,6 +21,14 @@ pub(super) const CAUSE: Cause = Cause {
 fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
+    }
+    let names_it = |process: &&Fact<&Process>| {
+        let queues = programs::queues_of(story, process);
+        queues.is_some_and(|queues| queues.iter().any(|name| name == story.queue()))
+    };
+    if let Some(process) = workers::live_workers(story).iter().find(names_it) {
+        let text = format!("pid {} was started for `{}`", process.pid, story.queue());
+        return Answer::ruled_out(text, [process.n]);
     }
     // Another service that writes to the same log rightly consumes its own queue.
     let is_ours = |told: &&WorkerLine<'_>| told.pid.is_none_or(|pid| !story.runs_for_another_service(pid));

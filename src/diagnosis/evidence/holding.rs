@@ -171,7 +171,10 @@ pub(in crate::diagnosis) fn may_be_in_hand(story: &Story<'_>) -> Option<u32> {
 pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Option<[u32; 2]> {
     let begun = || story.begun_without_an_end().map(|told| told.n);
     let open = may_be_in_hand(story).or_else(begun)?;
-    let taker = story.deliveries().last().and_then(|passage| story.peer(passage.connection));
+    let taker = story
+        .deliveries()
+        .last()
+        .and_then(|passage| story.peer(passage.connection));
     let of_taker = taker.and_then(|taker| stacks::at_work(story, taker.value));
     let look = of_taker.or_else(|| stacks::the_one_at_work(story))?;
     // Afterwards everything is looked at once.

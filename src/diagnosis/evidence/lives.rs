@@ -51,7 +51,9 @@ pub(in crate::diagnosis) fn last_stop<'a>(story: &Story<'a>) -> Option<(WorkerLi
         let comes = matches!(told.worker_life(), Some(WorkerLife::Up | WorkerLife::Booting));
         comes || ends_as_it_begins(told)
     };
-    Some((lines[at], lines[at..].iter().any(begins)))
+    // Another service that writes to this log has not started this one.
+    let mut since = (at..lines.len()).filter(|at| begins(&lines[*at]));
+    Some((lines[at], since.any(|at| !is_anothers(story, at))))
 }
 
 /// A worker, or a program that would be one, ended before it came up.

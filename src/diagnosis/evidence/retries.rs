@@ -348,7 +348,10 @@ pub(in crate::diagnosis) fn announced<'a>(story: &Story<'a>) -> Option<WorkerLin
 
 /// Its retry is not due before that moment: the copy.
 pub(in crate::diagnosis) fn comes_after(story: &Story<'_>, at_ms: f64) -> Option<EventId> {
-    let copy = story.publishes().iter().rfind(|passage| passage.message.is_retry())?;
+    let copy = story
+        .publishes()
+        .iter()
+        .rfind(|passage| passage.message.is_retry())?;
     let due_at = copy.message.eta_ms? as f64 - story.timeline.zero_ms();
     (due_at > at_ms && copy.at_ms < at_ms).then_some(copy.n)
 }

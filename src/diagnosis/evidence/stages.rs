@@ -62,7 +62,10 @@ impl Story<'_> {
 
     pub fn outcome(&self) -> Outcome {
         // Whoever wrote that, its run is under way, or is to come.
-        if self.row_succeeded().is_some_and(|row| self.goes_on_since(row.at_ms).is_some()) {
+        if self
+            .row_succeeded()
+            .is_some_and(|row| self.goes_on_since(row.at_ms).is_some())
+        {
             return Outcome::Unknown;
         }
         if self.row_succeeded().is_some()

@@ -190,6 +190,13 @@ pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Opt
     Some(line.with(text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
 }
 
+/// The configured command names the task's queue: a worker that leaves it out is another service's.
+fn is_configured_for_ours(story: &Story<'_>) -> bool {
+    let command = &story.timeline.setup.worker_command;
+    let names_queues = (story.framework().worker.queues)(command).is_some();
+    names_queues && programs::starts_ours(story, command) == Some(true)
+}
+
 /// Something of the watched worker is alive: a process of its log's, or a line during the run.
 pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
     let ended = story
@@ -198,8 +205,10 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
         || runs_something_else(story).is_some()
         || story.place_says("worker", PlaceState::NotRunning).is_some();
     let living = live_workers(story);
-    let serves = living.iter().find(|worker| !programs::leaves_out_our_queue(story, worker));
-    serves.or(living.first()).map(|worker| worker.n).or_else(|| {
+    let is_ours = |worker: &&Fact<&Process>| !programs::leaves_out_our_queue(story, worker);
+    let ours = living.iter().find(is_ours);
+    let any = living.first().filter(|_| !is_configured_for_ours(story));
+    ours.or(any).map(|worker| worker.n).or_else(|| {
         // Its lines tell of a life that is over.
         if ended {
             return None;

@@ -66,7 +66,10 @@ fn check(story: &Story<'_>) -> Answer {
     };
     // Several nodes may write to one log: the list must be this one's.
     let named = node_of(story, added);
-    let Some(beat) = writers.iter().find(|beat| named.is_none_or(|node| node == beat.node)) else {
+    let Some(beat) = writers
+        .iter()
+        .find(|beat| named.is_none_or(|node| node == beat.node))
+    else {
         return Answer::ruled_out("the log's list of queues is another node's", [first.n, added.n]);
     };
     // It has begun since, and has not come to its queues yet: the list is an earlier worker's. Printed, it has no
