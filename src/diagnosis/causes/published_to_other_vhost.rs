@@ -1,6 +1,6 @@
 //! The API talks to another vhost of this broker.
 
-use crate::diagnosis::evidence::connections;
+use crate::diagnosis::evidence::{connections, settings};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
@@ -42,6 +42,13 @@ fn check(story: &Story<'_>) -> Answer {
     // That the message went there could only be seen there: the API may use that vhost for something
     // else and not have sent this task at all.
     match other {
+        Some((process, place)) if settings::name_one_broker(story, process.pid) => {
+            let text = format!(
+                "the API (pid {}) is connected to vhost \"{place}\" of this broker; by its settings it has the worker's broker as well, and may have that connection for something else",
+                process.pid
+            );
+            Answer::possible(text, [process.n, connections.n])
+        }
         Some((process, place)) => Answer::likely(
             format!(
                 "the API (pid {}) is connected to vhost \"{place}\" of this broker, not to \"{vhost}\"",

@@ -44,7 +44,7 @@ pub(super) fn stranger<'a>(story: &Story<'a>) -> Option<Fact<&'a Process>> {
 }
 
 /// The management API gets messages through no client connection: an Erlang pid stands there.
-fn is_of_no_client(passage: &Transfer<'_>) -> bool {
+pub(super) fn is_of_no_client(passage: &Transfer<'_>) -> bool {
     passage.connection.starts_with('<')
 }
 

@@ -64,8 +64,14 @@ fn check(story: &Story<'_>) -> Answer {
     );
     let seen = connected.iter().flat_map(|one| one.evidence);
     let evidence: Vec<u32> = seen.chain([over, looked.n]).collect();
-    // A session for each statement comes and goes between two looks.
-    Answer::likely(summary, evidence)
+    // That session may be for something else: one for each statement comes and goes between two looks.
+    match connected.iter().any(|one| settings::name_one_database(story, one.pid)) {
+        true => Answer::possible(
+            format!("{summary}; by its settings it has the API's database as well"),
+            evidence,
+        ),
+        false => Answer::likely(summary, evidence),
+    }
 }
 
 /// No session was seen. The actor found no row although it was there, or left it untouched, and by its settings looked into

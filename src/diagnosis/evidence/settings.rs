@@ -36,6 +36,39 @@ pub(in crate::diagnosis) fn another_database<'a>(story: &Story<'a>, pid: i32) ->
     all.then(|| worker.with(*name))
 }
 
+/// A setting of this kind names one and the same thing for both processes, and none another.
+fn names_the_same(story: &Story<'_>, pids: [i32; 2], is_meant: impl Fn(&str) -> bool) -> bool {
+    let [Some(one), Some(other)] = pids.map(|pid| story.environment(pid)) else {
+        return false;
+    };
+    let pairs = settings(one.value)
+        .filter(|(name, _)| is_meant(name))
+        .filter_map(|(name, value)| is_another(name, value, setting(other.value, name)?));
+    let compared: Vec<bool> = pairs.collect();
+    one.key == other.key && !compared.is_empty() && compared.iter().all(|another| !another)
+}
+
+/// By its settings the worker has the API's database.
+pub(in crate::diagnosis) fn name_one_database(story: &Story<'_>, worker: i32) -> bool {
+    let apis = story.api_processes();
+    apis.iter()
+        .any(|api| names_the_same(story, [api.pid, worker], is_database_variable))
+}
+
+/// By its settings this process of the API has the vhost of a worker.
+pub(in crate::diagnosis) fn name_one_broker(story: &Story<'_>, api: i32) -> bool {
+    let workers = super::workers::live_workers(story);
+    workers
+        .iter()
+        .any(|worker| names_the_same(story, [api, worker.pid], is_broker_variable))
+}
+
+fn is_broker_variable(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    let words = ["RABBIT", "AMQP", "BROKER", "CELERY"];
+    !is_tuning(&upper) && words.iter().any(|word| upper.contains(word))
+}
+
 /// What the process has in its environment, and what a library may have read from a file.
 fn settings(environment: &Environment) -> impl Iterator<Item = (&str, &Variable)> {
     let read = environment.dotenv.iter().filter(|file| !file.changed_since);
