@@ -57,7 +57,7 @@ pub fn is_worth_a_look(timeline: &Timeline) -> bool {
     let story = Story::new(timeline);
     let is_open =
         || evidence::holding::may_be_in_hand(&story).is_some() || story.begun_without_an_end().is_some();
-    story.row_succeeded().is_some() && is_open()
+    story.row_succeeded().is_some() && !story.call_has_returned() && is_open()
 }
 
 /// Which workers may be asked, once everything else was looked at.

@@ -332,6 +332,9 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     if pid.is_some_and(|pid| is_out_of_sight(story, pid)) {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);
     }
+    // Several write to the log in threads of one name, and each line of the task's names its message.
+    let by_one = story.state(&Premise::OneProcessPerLogThread { pid });
+    let names_are_shared = matches!(by_one, State::Refuted(_)) && each_names_its_message(story);
     match held {
         // Where its own thread does not show that it goes on.
         Some((n, 0)) if !same_thread => Answer::ruled_out("no message is unacknowledged any more", [n]),
@@ -342,7 +345,11 @@ fn of_its_own(story: &Story<'_>) -> Answer {
         }
         _ if completed_would_show || same_thread => Answer::shown(text, evidence)
             .given([Premise::WorkIsRunning(pid.unwrap_or(0))])
-            .given((!each_names_its_message(story)).then_some(Premise::OneProcessPerLogThread { pid }))
+            .given((!names_are_shared).then_some(Premise::OneProcessPerLogThread { pid }))
+            .at_most(match names_are_shared {
+                true => Certainty::Likely,
+                false => Certainty::Certain,
+            })
             // Another message for the same function may be the one that the stack shows.
             .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),

@@ -70,7 +70,8 @@ mod tests {
         let before = Scene::entered()
             .row("PENDING")
             .api_says("PENDING")
-            .row("COMPLETED");
+            .row("COMPLETED")
+            .completed();
         assert_eq!(before.answer(&CAUSE), "not applicable");
     }
 
@@ -79,11 +80,12 @@ mod tests {
         let before = Scene::entered()
             .row("PENDING")
             .api_says("PENDING")
-            .row("COMPLETED");
+            .row("COMPLETED")
+            .completed();
         assert!(before.verdict().linger_ms > 0);
         let asked = before.clone().api_says("COMPLETED");
         assert_eq!(asked.verdict().linger_ms, 0);
-        let no_status_path = Scene::entered().row("PENDING").row("COMPLETED");
+        let no_status_path = Scene::entered().row("PENDING").row("COMPLETED").completed();
         assert_eq!(no_status_path.verdict().linger_ms, 0);
     }
 

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_error_and_a_success() {
-        let scene = Scene::entered().error("app", OH_NO).row("COMPLETED");
+        let scene = Scene::entered().error("app", OH_NO).row("COMPLETED").completed();
         assert_eq!(scene.cause(), "certain succeeded");
         assert!(contributes(&scene));
     }

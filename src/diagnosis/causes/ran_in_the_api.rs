@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_task_whose_message_was_seen_is_a_near_miss() {
-        let scene = Scene::entered().row("COMPLETED").silence();
+        let scene = Scene::entered().row("COMPLETED").completed().silence();
         assert_eq!(named(&scene), "certain succeeded");
         assert_eq!(scene.answer(&CAUSE), "ruled out");
         // Its publish was out of sight, its delivery was not.

@@ -65,7 +65,10 @@ fn check(story: &Story<'_>) -> Answer {
     let seen = connected.iter().flat_map(|one| one.evidence);
     let evidence: Vec<u32> = seen.chain([over, looked.n]).collect();
     // That session may be for something else: one for each statement comes and goes between two looks.
-    match connected.iter().any(|one| settings::name_one_database(story, one.pid)) {
+    match connected
+        .iter()
+        .any(|one| settings::name_one_database(story, one.pid))
+    {
         true => Answer::possible(
             format!("{summary}; by its settings it has the API's database as well"),
             evidence,

@@ -238,7 +238,7 @@ mod tests {
         );
         assert_eq!(
             quiet("python dramatiq app -Q emails default").answer(&CAUSE),
-            "not applicable"
+            "ruled out"
         );
         assert_eq!(quiet("python dramatiq app").answer(&CAUSE), "not applicable");
     }

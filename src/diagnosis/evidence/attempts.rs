@@ -65,12 +65,19 @@ impl<'a> Story<'a> {
         let is_handed_out =
             |told: &WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Pushed { delay: false, .. }));
         let mut begun: Option<&WorkerLine<'_>> = None;
+        // From then on a word of the task's own is of the retry.
+        let mut due_at = None;
         let mut after_a_failure = false;
         let mut is_final = false;
         let mut found = None;
         for (at, told) in self.lines.iter().enumerate() {
             // Behind the framework's last word it was sent again, under the same id.
             let comes_again = is_final && matches!(told.mark, Some(LogEvent::Pushed { .. }));
+            let speaks = told.mark.is_none() && told.is_by_the_task();
+            let is_due = speaks && due_at.take_if(|due| told.at_ms > *due).is_some();
+            if let Some(LogEvent::Retrying { in_ms, .. }) = told.mark {
+                due_at = Some(told.at_ms + *in_ms as f64 / 2.0);
+            }
             if failed(told) {
                 after_a_failure = true;
                 is_final =
@@ -78,7 +85,7 @@ impl<'a> Story<'a> {
             } else if is_handed_out(told) && self.acknowledges_after_the_run() && begun.take().is_some() {
                 found = Some(at);
                 after_a_failure = false;
-            } else if comes_again || begins(told) {
+            } else if comes_again || is_due || begins(told) {
                 if after_a_failure || begun.is_some_and(|begun| died_between(begun, told)) {
                     found = Some(at);
                     after_a_failure = false;

@@ -169,6 +169,9 @@ pub(in crate::diagnosis) fn may_be_in_hand(story: &Story<'_>) -> Option<u32> {
 
 /// By a look since then a process is at work on the message, which has not ended by the broker's count or the log.
 pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Option<[u32; 2]> {
+    if story.call_has_returned() {
+        return None;
+    }
     let begun = || story.begun_without_an_end().map(|told| told.n);
     let open = may_be_in_hand(story).or_else(begun)?;
     let taker = story

@@ -317,8 +317,14 @@ impl Story<'_> {
         }
         if self.post_mortem() {
             if self.empty_queue().is_some() && self.was_not_sent_or_is_gone() {
+                let sent = match self.was_surely_entered() {
+                    true => "",
+                    false => {
+                        "was never sent, was sent to another queue, has expired, was purged or revoked, "
+                    }
+                };
                 notes.push(format!(
-                    "`{}` holds no message of it, and no log of a worker has it: it was never sent, was sent to another queue, has expired, or was purged, revoked or taken by a worker that is out of sight",
+                    "`{}` holds no message of it, and no log of a worker has it: it {sent}is kept by a worker until its time comes, or was taken by a worker whose log does not name it",
                     self.queue()
                 ));
             } else if self.reached(Stage::Delivered).is_none() {

@@ -353,7 +353,10 @@ pub(in crate::diagnosis) fn comes_after(story: &Story<'_>, at_ms: f64) -> Option
         .iter()
         .rfind(|passage| passage.message.is_retry())?;
     let due_at = copy.message.eta_ms? as f64 - story.timeline.zero_ms();
-    (due_at > at_ms && copy.at_ms < at_ms).then_some(copy.n)
+    let begins = |told: &&WorkerLine<'_>| matches!(told.mark, Some(LogEvent::Received { .. }));
+    let mut begun = story.lines().iter().filter(begins);
+    let has_begun = begun.any(|told| told.at_ms > copy.at_ms);
+    (due_at > at_ms && copy.at_ms < at_ms && !has_begun).then_some(copy.n)
 }
 
 /// It said so, and no copy has been seen since, though it would be.

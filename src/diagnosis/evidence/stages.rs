@@ -1,6 +1,6 @@
 //! What the stages that were reached say: how far the task came, and what became of it.
 
-use super::{Story, retries};
+use super::{Fact, Story, retries};
 use crate::diagnosis::{Outcome, Stage};
 use crate::framework::LogEvent;
 use crate::timeline::{Event, EventKind, Row, Source};
@@ -62,10 +62,8 @@ impl Story<'_> {
 
     pub fn outcome(&self) -> Outcome {
         // Whoever wrote that, its run is under way, or is to come.
-        if self
-            .row_succeeded()
-            .is_some_and(|row| self.goes_on_since(row.at_ms).is_some())
-        {
+        let is_to_end = |row: Fact<&Row>| self.goes_on_since(row.at_ms).is_some() || self.waits_untaken();
+        if self.row_succeeded().is_some_and(is_to_end) {
             return Outcome::Unknown;
         }
         if self.row_succeeded().is_some()

@@ -493,7 +493,7 @@ mod tests {
         assert_eq!(hangs.clone().silence().cause(), "certain actor-still-running");
         assert_ne!(hangs.verdict().exit_code, 0);
         // The same status, set by this run: what the actor does after that is another matter.
-        let changed = Scene::entered().row("PENDING").row("COMPLETED");
+        let changed = Scene::entered().row("PENDING").row("COMPLETED").completed();
         let after = changed.at(3000.0).stack(101, "Thread-4", &frames);
         assert_eq!(after.silence().cause(), "certain succeeded");
         // It failed once and then did better.

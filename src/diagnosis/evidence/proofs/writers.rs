@@ -9,7 +9,7 @@ use crate::diagnosis::evidence::worker_line::TRACEBACK;
 use crate::diagnosis::evidence::{Fact, Launch, Story, WorkerLine, control, lives, programs, workers};
 use crate::diagnosis::premises::{EventId, State};
 use crate::framework::LogEvent;
-use crate::timeline::{Container, EventKind, Process};
+use crate::timeline::{Container, EventKind, Process, Source};
 
 /// Who is behind an event, as far as it says.
 struct Writer<'a> {
@@ -89,13 +89,15 @@ impl<'a> Story<'a> {
         };
         let answers = || control::holder(self).map(|(answer, _)| answer.n);
         let by_itself = || {
-            let is_known = self.post_mortem() || self.row_is_a_result() || self.is_without_message();
+            let is_known = self.row_is_a_result() || self.is_without_message();
             self.last_row().filter(|_| is_known).map(|row| row.n)
         };
+        // Who consumes may have had it, unless everything that was handed out was seen. Afterwards nobody knows who did.
+        let would_be_seen = self.post_mortem() || self.sees_all(Source::Firehose) && !self.is_trace();
+        let by_a_consumer = || consumes().or_else(listed).filter(|_| !would_be_seen);
         delivered()
             .or_else(spoke)
-            .or_else(consumes)
-            .or_else(listed)
+            .or_else(by_a_consumer)
             .or_else(answers)
             .or_else(by_itself)
     }
