@@ -162,6 +162,10 @@ fn weigh(cause: &Cause, answer: Answer, story: &Story<'_>) -> Answer {
             Premise::WriterIsTheWorker(_) => Premise::WriterIsTheWorker(0),
             other => other.clone(),
         });
+        // Whose run has set the status is one question.
+        if assumed.contains(&Premise::StatusIsOfThisRun) {
+            assumed.retain(|premise| *premise != Premise::StatusIsByARun);
+        }
         if !refuted && best.as_ref().is_none_or(|(least, _)| assumed.len() < least.len()) {
             best = Some((assumed, proof.evidence.clone()));
         }

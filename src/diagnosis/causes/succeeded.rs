@@ -97,7 +97,9 @@ fn before_its_end(story: &Story<'_>, row: &Fact<&Row>, text: &str) -> Option<Ans
         let evidence: Vec<u32> = std::iter::once(row.n).chain(shown).collect();
         return Some(Answer::possible(text, evidence).terminal_if(is_known));
     }
-    let begun = story.begun_without_an_end().filter(|_| !story.call_has_returned())?;
+    let begun = story
+        .begun_without_an_end()
+        .filter(|_| !story.call_has_returned())?;
     let text = format!("{text}, and no line tells of the end of the run: something else may have set that");
     let answer = Answer::likely(text, [row.n, begun.n]);
     Some(match is_known {

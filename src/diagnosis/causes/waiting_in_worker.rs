@@ -6,7 +6,7 @@ use crate::diagnosis::evidence::{
 };
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Stand, Story};
-use crate::framework::LogEvent;
+use crate::framework::{Inspection, LogEvent};
 use crate::text::counted;
 use crate::timeline::{EventKind, Source};
 use crate::units;
@@ -316,12 +316,24 @@ fn afterwards(story: &Story<'_>) -> Option<Answer> {
     evidence.extend(busy.iter().flat_map(|busy| &busy.evidence));
     // It may be the one that runs, where no status says that it has begun.
     let begun = story.timeline.setup.running.is_empty() && busy.iter().any(Busy::may_run_ours);
-    let most = if begun {
+    // A task may be set to be acknowledged after its run: then those that run are counted as well.
+    let may_be_those = at_work == 0 && waiting <= running as u64 && !says_acknowledged(story);
+    let most = if begun || may_be_those {
         Certainty::Possible
     } else {
         Certainty::Certain
     };
     Some(Answer::matched(most, text, evidence).given([Premise::IsAmongTheWaiting]))
+}
+
+/// By their worker's word what runs there is acknowledged.
+fn says_acknowledged(story: &Story<'_>) -> bool {
+    let answers: Vec<_> = control::answers(story).collect();
+    let is_early = |answer: &Fact<&Inspection>| {
+        let active = answer.active.as_deref().unwrap_or_default();
+        !active.is_empty() && active.iter().all(|task| task.acknowledged == Some(true))
+    };
+    !answers.is_empty() && answers.iter().all(is_early)
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ pub(super) const CAUSE: Cause = Cause {
     ..Cause::DEFAULT
 };
 
+/// After a while one may have been started since with another log, and be gone again.
+const RECENTLY_MS: f64 = 15_000.0;
+
 fn check(story: &Story<'_>) -> Answer {
     let alone = story.by_the_log_alone();
     if let Some(answer) = without_its_log(story, alone.is_some()) {
@@ -73,7 +76,8 @@ fn check(story: &Story<'_>) -> Answer {
     // Seen as it happened it is certain; an old line may be yesterday's crash, and a supervisor may
     // just be trying again. A container that has ended has no later life.
     let ended = story.ended_worker_containers();
-    let old = told.line.before && !story.ended_recently(&told) && ended.is_none();
+    let is_recent = story.ended_recently(&told) && told.at_ms > -RECENTLY_MS;
+    let old = told.line.before && !is_recent && ended.is_none();
     evidence.extend(ended.iter().flatten().map(|container| container.n));
     let stopped = story.place_says("worker", PlaceState::NotRunning);
     evidence.extend(stopped.map(|said| said.n));

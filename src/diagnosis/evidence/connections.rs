@@ -393,8 +393,7 @@ pub(in crate::diagnosis) fn connection_error(
     };
     // Who tries again every few seconds would have said so since, and no process of it is there.
     let tries_on = !story.master_takes() && last.line.before && last.at_ms < -TRIES_AGAIN_MS;
-    let is_gone =
-        tries_on && story.sees(Source::Process) && workers::watched_is_alive(story).is_none();
+    let is_gone = tries_on && story.sees(Source::Process) && workers::watched_is_alive(story).is_none();
     let certainty = if is_gone { Certainty::Possible } else { certainty };
     Answer::matched(certainty, text, evidence).given(sample.is_none().then_some(Premise::IsAmongTheWaiting))
 }

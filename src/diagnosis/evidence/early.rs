@@ -42,7 +42,11 @@ impl Story<'_> {
             let is_up = matches!(told.worker_life(), Some(WorkerLife::Booting | WorkerLife::Up));
             is_up && told.n > last.n && told.line.stream == last.line.stream
         };
-        let started = self.worker_lines().iter().find(starts)?;
+        let lines = self.worker_lines();
+        let mut places = (0..lines.len()).filter(|at| starts(&&lines[*at]));
+        // Another service that writes to the same log takes nobody's place.
+        let started = places.find(|at| !super::lives::is_anothers(self, *at))?;
+        let started = &lines[started];
         let alone = self
             .depths(self.queue())
             .last()

@@ -176,6 +176,11 @@ impl Search {
                 self.active.remove(&key);
             }
         }
+        // A line of the task's own may name its message, of whose end the framework speaks.
+        let subject = (self.framework.log.message_of)(&line.text, line.traceback.as_deref());
+        if let Some(subject) = subject.filter(|subject| names_task && subject.by_the_task) {
+            self.messages.insert(subject.id.to_owned());
+        }
         let by_message = self.messages.iter().any(|id| line.text.contains(id.as_str()));
         let died = matches!(mark, Some(LogEvent::ChildDied { .. }));
         let mine = names_task || by_message || self.active.contains(&key) || died;
@@ -210,6 +215,38 @@ fn line_start(file: &mut File, at: u64) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_the_message_that_a_line_of_the_task_names_is_kept() {
+        let (ours, other) = (
+            "0b7c6f1e-5d0a-4f59-9b31-7f3f0c1d2a77",
+            "5d2a9c34-77f1-4c0e-8a56-2f1de0c4b9e1",
+        );
+        let text = format!(
+            "[2025-01-01 10:00:00,000: INFO/ForkPoolWorker-1] shop.ship[{ours}]: shipping order_42\n\
+            [2025-01-01 10:00:00,500: INFO/ForkPoolWorker-1] shop.ship[{other}]: shipping order_43\n\
+            [2025-01-01 10:00:01,000: INFO/ForkPoolWorker-1] Task shop.ship[{ours}] succeeded in 1.0s: None\n"
+        );
+        let path = std::env::temp_dir().join(format!("taskdiag-search-by-{}", std::process::id()));
+        std::fs::write(&path, &text).unwrap();
+        let mut file = File::open(&path).unwrap();
+        let celery = crate::framework::ALL
+            .iter()
+            .find(|framework| framework.name == "celery")
+            .unwrap();
+        let lines = lines_of(
+            &mut file,
+            text.len() as u64,
+            "order_42",
+            Folder::new(None),
+            celery,
+        )
+        .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let texts: Vec<&str> = lines.iter().map(|(line, _)| line.text.as_str()).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[1].contains("succeeded"), "{texts:?}");
+    }
 
     #[test]
     fn only_the_tasks_lines_are_kept_wherever_they_stand() {

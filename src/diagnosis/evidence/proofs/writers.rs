@@ -89,7 +89,9 @@ impl<'a> Story<'a> {
         };
         let answers = || control::holder(self).map(|(answer, _)| answer.n);
         let by_itself = || {
-            self.last_row().filter(|_| self.row_is_a_result()).map(|row| row.n)
+            self.last_row()
+                .filter(|_| self.row_is_a_result())
+                .map(|row| row.n)
         };
         // Who consumes may have had it, unless everything that was handed out was seen. Afterwards nobody knows who did.
         let would_be_seen = self.post_mortem() || self.sees_all(Source::Firehose) && !self.is_trace();
