@@ -254,6 +254,20 @@ fn by_the_end_of_its_log(story: &Story<'_>) -> Option<Answer> {
 /// Two sources with different delays.
 const LINES_MS: f64 = 500.0;
 
+/// Messages of other tasks were handed to a connection that had this one.
+fn had_others(story: &Story<'_>) -> bool {
+    let is_its = |connection: &str| story.deliveries().any(|passage| passage.connection == connection);
+    let mut handed = story.facts(|kind| match kind {
+        EventKind::Deliver {
+            connection: to,
+            message,
+            ..
+        } if is_its(to) => message.message_id.as_deref(),
+        _ => None,
+    });
+    handed.any(|id| !story.is_my_message(id.value))
+}
+
 /// No line said so: the process that had it is gone, and nothing settled it.
 fn its_process_is_gone(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().next() else {
@@ -296,6 +310,13 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         None if is_settled_since(story, n) => Answer::NotApplicable,
         // What took it first may have been no worker, and whoever has it now may finish it.
         Some(_) if !was_worker => Answer::NotApplicable,
+        // Another one in its hands may have ended it each time, before this one had begun.
+        Some(again) if story.reached(Stage::Entered).is_none() && had_others(story) => {
+            let text = format!(
+                "pid {pid} had the message, and others, and is gone; the message came back, and nothing shows that its run had begun"
+            );
+            Answer::possible(text, [passage.n, n, again])
+        }
         Some(again) => Answer::likely(
             format!("pid {pid} had the message and is gone; the message came back"),
             [passage.n, n, again],
@@ -326,6 +347,7 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         }
         // Where the log tells of every end, and the task had begun, it would have told of this one.
         None if story.closed()
+            && was_worker
             && !story.acknowledges_after_the_run()
             && story.debug_log()
             && story.reached(Stage::Entered).is_some() =>
@@ -335,7 +357,7 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
                 [passage.n, n],
             )
         }
-        None if story.closed() && story.debug_log() && story.acknowledged_early().is_some() => {
+        None if story.closed() && was_worker && story.debug_log() && story.acknowledged_early().is_some() => {
             let text = format!(
                 "pid {pid} had the task, which may have begun, and is gone; it was acknowledged, so it does not come back"
             );

@@ -185,6 +185,19 @@ impl<'a> Story<'a> {
                 if *connection == passage.connection
                     && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
         });
+        // It consumes other queues as well, of which no delivery is watched.
+        let consumers = self.consumers();
+        let consumed = consumers.iter().flat_map(|list| list.value.iter());
+        let consumed: Vec<&str> = consumed
+            .filter(|consumer| consumer.connection == passage.connection)
+            .map(|consumer| consumer.queue.as_str())
+            .collect();
+        let mut sent_elsewhere = self.timeline.events.iter().filter(|event| {
+            matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
+                if event.at_ms <= died.at_ms
+                    && consumed.contains(&routing_key.as_str())
+                    && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
+        });
         // What it had before is not seen.
         let was_idle = self
             .infos(passage.queue)
@@ -195,6 +208,7 @@ impl<'a> Story<'a> {
             && is_its_child
             && was_idle
             && others.next().is_none()
+            && sent_elsewhere.next().is_none()
     }
 
     /// Where lines have no pid, a process is known by the name that its lines have; before its first one it

@@ -38,6 +38,13 @@ impl Story<'_> {
         if self.taker_lives() || self.one_lives_since_before(last) {
             return None;
         }
+        // One that stops finishes what it has: whether it lives was not seen. Afterwards that line is not among those
+        // that are kept.
+        let stops = |told: &WorkerLine<'_>| told.n > last.n && super::lives::stops(told);
+        let may_stop = self.post_mortem() || self.worker_lines().iter().any(stops);
+        if may_stop && workers::live_workers(self).is_empty() {
+            return None;
+        }
         let starts = |told: &&WorkerLine<'_>| {
             let is_up = matches!(told.worker_life(), Some(WorkerLife::Booting | WorkerLife::Up));
             is_up && told.n > last.n && told.line.stream == last.line.stream
