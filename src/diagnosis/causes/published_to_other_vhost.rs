@@ -102,4 +102,40 @@ mod tests {
             );
         }
     }
+
+    /// Both name one broker, and the API has a second connection for its audit.
+    #[test]
+    fn a_second_connection_is_no_wrong_setting() {
+        use crate::timeline::environment::{Environment, Variable};
+        let given = |scene: Scene, pid: i32, path: &str| {
+            let value = serde_json::json!({ "masked": { "value": "u", "parts": { "path": path } } });
+            let value: Variable = serde_json::from_value(value).expect("a variable");
+            let found = Environment {
+                pid,
+                variables: Some([("BROKER_URL".to_owned(), value)].into_iter().collect()),
+                key: Some("k".into()),
+                ..Environment::default()
+            };
+            scene.see(
+                Source::Process,
+                crate::timeline::EventKind::Environment(Box::new(found)),
+            )
+        };
+        let set = |api: &str| {
+            let scene = elsewhere().worker_booted().worker_process(&[]);
+            let worker = given(scene, 101, "a");
+            let pid = worker
+                .timeline
+                .events
+                .iter()
+                .find_map(|event| match &event.kind {
+                    crate::timeline::EventKind::ApiProcess { pid } => Some(*pid),
+                    _ => None,
+                })
+                .expect("the API");
+            given(worker, pid, api).silence().answer(&CAUSE)
+        };
+        assert_eq!(set("a"), "possible");
+        assert_eq!(set("b"), "likely");
+    }
 }

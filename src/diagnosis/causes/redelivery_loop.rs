@@ -1,6 +1,6 @@
 //! The broker redelivers it again and again.
 
-use crate::diagnosis::evidence::{WorkerLine, containers};
+use crate::diagnosis::evidence::{WorkerLine, broker, containers};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     });
     let again: Vec<u32> = story
         .deliveries()
-        .filter(|passage| passage.redelivered)
+        .filter(|passage| passage.redelivered && broker::was_got(story, passage).is_none())
         .map(|passage| passage.n)
         .collect();
     match (timed_out, again.len()) {
@@ -439,5 +439,24 @@ mod tests {
         );
         // The line is read a little later than the message comes again.
         assert_eq!(closed(1_500.0, logger), "certain");
+    }
+
+    /// A person looks at it in the management pages, with "requeue", while nobody consumes.
+    #[test]
+    fn what_was_got_by_hand_is_no_loop() {
+        let looked = |consumers: u64| {
+            let mut scene = Scene::new()
+                .depth("default", 0, consumers)
+                .submitted()
+                .row("PENDING");
+            scene = scene.publish("default").depth("default", 1, consumers);
+            for at in [1000.0, 2000.0, 3000.0] {
+                let scene_at = scene.at(at).deliver_as("m-1", "<9384.0>", at > 1000.0);
+                scene = scene_at.depth("default", 1, consumers);
+            }
+            scene.silence()
+        };
+        assert_ne!(looked(0).answer(&CAUSE), "likely");
+        assert_eq!(looked(1).answer(&CAUSE), "likely");
     }
 }

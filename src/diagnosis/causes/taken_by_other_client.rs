@@ -264,4 +264,27 @@ mod tests {
             assert!(!scene.summary().contains("sent on"), "{}", scene.summary());
         }
     }
+
+    /// A script gets it from a queue that nobody consumes; a worker's consumer would have been seen.
+    #[test]
+    fn what_is_got_from_a_queue_without_consumers_was_taken_by_no_worker() {
+        let taken = |consumers: u64| {
+            Scene::new()
+                .worker_booted()
+                .depth("default", 0, consumers)
+                .submitted()
+                .row("PENDING")
+                .publish("default")
+                .depth("default", 1, consumers)
+                .at(1000.0)
+                .deliver("10.0.0.9:4711 -> 127.0.0.1:5672")
+                .depth("default", 0, consumers)
+                .info("dramatiq.WorkerProcess(0)", "Worker process is ready for action.")
+                .silence()
+        };
+        assert_eq!(taken(0).answer(&CAUSE), "likely");
+        assert_ne!(taken(1).answer(&CAUSE), "likely");
+        let worker = crate::diagnosis::causes::find("taken-by-other-worker").expect("a cause");
+        assert_eq!(taken(0).answer(worker), "ruled out");
+    }
 }

@@ -595,4 +595,27 @@ mod tests {
         assert_eq!(seen(WAITS).answer(&CAUSE), "ruled out");
         assert_eq!(seen(AT_WORK).answer(&CAUSE), "likely");
     }
+
+    /// With `acks_late` those that run are unacknowledged as well.
+    #[test]
+    fn as_many_as_run_may_be_those_that_run() {
+        use crate::framework::HeldTask;
+        let told = |acknowledged: Option<bool>| Inspection {
+            active: Some(vec![HeldTask {
+                acknowledged,
+                ..HeldTask::default()
+            }]),
+            ..Inspection::default()
+        };
+        let says = |acknowledged: Option<bool>| {
+            let scene = Scene::new().see(
+                Source::Control,
+                EventKind::Inspected(Box::new(told(acknowledged))),
+            );
+            says_acknowledged(&Story::new(&scene.timeline))
+        };
+        assert!(says(Some(true)));
+        assert!(!says(Some(false)) && !says(None));
+        assert!(!says_acknowledged(&Story::new(&Scene::new().timeline)));
+    }
 }

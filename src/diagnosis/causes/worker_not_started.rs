@@ -70,6 +70,11 @@ fn check(story: &Story<'_>) -> Answer {
     if is_after_ready(story, at) && !workers::live_workers(story).is_empty() {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);
     }
+    // It was refused for one that runs, unless that one has left its file behind.
+    let is_locked_out = told.line.text.to_lowercase().contains("pidfile");
+    if is_locked_out && !workers::live_workers(story).is_empty() {
+        return Answer::possible(text, evidence).would_decide(&[Source::Process]);
+    }
     if let Some(most) = alone {
         return by_the_log_alone(&told, text, evidence, most, unsure);
     }
