@@ -219,13 +219,19 @@ const BROKEN_OFF: &str = "its first run was broken off";
 const HELD_BACK: &str = "its container is held back by its CPU limit";
 const UNSEEN: &str = "its place was not seen";
 
-/// Whoever else writes to the log, in threads of the same name: what was told of the task is told by its id.
-fn each_names_its_message(story: &Story<'_>) -> bool {
+fn by_its_lines(story: &Story<'_>, pid: Option<i32>, text: String, evidence: Vec<u32>) -> Answer {
+    let answer = Answer::shown(text, evidence).given([Premise::WorkIsRunning(pid.unwrap_or(0))]);
+    let by_one = Premise::OneProcessPerLogThread { pid };
+    // Several write to the log in threads of one name, and each line of the task's names its message.
     let mut lines = story
         .lines()
         .iter()
         .filter(|told| told.mark.is_some() || told.line.entry);
-    lines.all(|told| told.message_id().is_some_and(|id| story.is_my_message(id)))
+    let mut is_named = || lines.all(|told| told.message_id().is_some_and(|id| story.is_my_message(id)));
+    match matches!(story.state(&by_one), State::Refuted(_)) && is_named() {
+        true => answer.at_most(Certainty::Likely),
+        false => answer.given([by_one]),
+    }
 }
 
 /// Neither that its process works on it nor that the log's lines are that process's could be proved.
@@ -332,9 +338,6 @@ fn of_its_own(story: &Story<'_>) -> Answer {
     if pid.is_some_and(|pid| is_out_of_sight(story, pid)) {
         return Answer::possible(text, evidence).would_decide(&[Source::Process]);
     }
-    // Several write to the log in threads of one name, and each line of the task's names its message.
-    let by_one = story.state(&Premise::OneProcessPerLogThread { pid });
-    let names_are_shared = matches!(by_one, State::Refuted(_)) && each_names_its_message(story);
     match held {
         // Where its own thread does not show that it goes on.
         Some((n, 0)) if !same_thread => Answer::ruled_out("no message is unacknowledged any more", [n]),
@@ -343,13 +346,7 @@ fn of_its_own(story: &Story<'_>) -> Answer {
             evidence.push(n);
             Answer::likely(text, evidence).would_decide(&[Source::Process])
         }
-        _ if completed_would_show || same_thread => Answer::shown(text, evidence)
-            .given([Premise::WorkIsRunning(pid.unwrap_or(0))])
-            .given((!names_are_shared).then_some(Premise::OneProcessPerLogThread { pid }))
-            .at_most(match names_are_shared {
-                true => Certainty::Likely,
-                false => Certainty::Certain,
-            })
+        _ if completed_would_show || same_thread => by_its_lines(story, pid, text, evidence)
             // Another message for the same function may be the one that the stack shows.
             .given((early && !begun).then_some(Premise::LogIsWhole)),
         Some((n, 0)) => Answer::ruled_out("no message is unacknowledged any more", [n]),
@@ -369,22 +366,6 @@ fn of_its_own(story: &Story<'_>) -> Answer {
 }
 
 /// The worker was asked, and has it in hand. Only where its process runs nothing else is the stack that one's.
-/// A time limit has passed, and the kind of pool does not enforce it.
-fn ignored_limit(story: &Story<'_>, answer: &Inspection, entered_at: Option<f64>) -> String {
-    let look = || {
-        let shape = story.framework().control.as_ref()?;
-        let mut active = answer.active.iter().flatten();
-        let task = active.find(|task| story.is_my_message(&task.id))?;
-        let (name, limit) = (shape.ignored_limit)(answer, &task.name)?;
-        let ran_ms = story.timeline.events.last()?.at_ms - entered_at?;
-        let pool = answer.pool.as_deref().unwrap_or("?");
-        (ran_ms > limit * 1000.0).then(|| {
-            format!("; its `{name}` of {limit} s has passed, and a pool of kind `{pool}` does not enforce it")
-        })
-    };
-    look().unwrap_or_default()
-}
-
 fn by_its_word(
     story: &Story<'_>,
     answer: &Inspection,
@@ -392,7 +373,7 @@ fn by_its_word(
     text: String,
     evidence: Vec<u32>,
 ) -> Answer {
-    let text = text + &ignored_limit(story, answer, entered_at);
+    let text = text + &control::ignored_limit(story, answer, entered_at);
     let pid = control::runner(story, answer);
     let at_work = |pid: i32| {
         let worker_loop = story.framework().stack.worker_loop;

@@ -1,6 +1,6 @@
 //! The queue exists with other arguments than the worker declares.
 
-use crate::diagnosis::evidence::connections;
+use crate::diagnosis::evidence::{connections, workers};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -17,11 +17,12 @@ pub(super) const CAUSE: Cause = Cause {
 };
 
 fn check(story: &Story<'_>) -> Answer {
-    connections::connection_error(story, connections::is_conflict, |error, _| {
+    let answer = connections::connection_error(story, connections::is_conflict, |error, _| {
         format!("the worker cannot declare a queue as it wants it: {error}")
-    })
-    // Nobody but a person changes what a queue was declared with.
-    .lasting_if_certain(true)
+    });
+    workers::unless_it_is_gone(story, answer)
+        // Nobody but a person changes what a queue was declared with.
+        .lasting_if_certain(true)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The broker redelivers it again and again.
 
-use crate::diagnosis::evidence::{WorkerLine, broker, containers};
+use crate::diagnosis::evidence::{WorkerLine, containers, holding};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -29,7 +29,7 @@ fn check(story: &Story<'_>) -> Answer {
     });
     let again: Vec<u32> = story
         .deliveries()
-        .filter(|passage| passage.redelivered && broker::was_got(story, passage).is_none())
+        .filter(|passage| passage.redelivered && holding::was_got(story, passage).is_none())
         .map(|passage| passage.n)
         .collect();
     match (timed_out, again.len()) {

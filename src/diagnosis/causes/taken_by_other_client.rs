@@ -1,6 +1,6 @@
 //! Something that is not a worker took the message.
 
-use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, broker, moved, relays, workers};
+use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, holding, moved, relays, workers};
 use crate::diagnosis::premises::{Premise, State};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::text;
@@ -135,7 +135,7 @@ fn taken(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
             ),
             [passage.n, connection.n],
         ),
-        _ if let Some([_, look]) = broker::was_got(story, passage) => {
+        _ if let Some([_, look]) = holding::was_got(story, passage) => {
             let text = format!(
                 "delivered to {} while nobody consumed `{}`: a program got it from there, as a script does, and no worker",
                 passage.connection, passage.queue

@@ -1,7 +1,9 @@
 //! Another worker took the message.
 
 use super::taken_by_other_client;
-use crate::diagnosis::evidence::{Fact, Transfer, WorkerLine, broker, containers, others, programs, workers};
+use crate::diagnosis::evidence::{
+    Fact, Transfer, WorkerLine, broker, containers, holding, others, programs, workers,
+};
 use crate::diagnosis::premises::{EventId, Premise, State};
 use crate::diagnosis::{Answer, Cause, Certainty, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
@@ -80,7 +82,7 @@ fn taken_from_elsewhere(story: &Story<'_>, passage: &Transfer<'_>) -> Answer {
     match story.listed(passage.connection) {
         Some(connection) if !workers::is_worker_product(&connection.product) => Answer::NotApplicable,
         _ if taken_by_other_client::is_of_no_client(passage) => Answer::NotApplicable,
-        _ if let Some(looks) = broker::was_got(story, passage) => {
+        _ if let Some(looks) = holding::was_got(story, passage) => {
             Answer::ruled_out("nobody consumed the queue when it was taken", looks)
         }
         _ if story

@@ -254,20 +254,6 @@ fn by_the_end_of_its_log(story: &Story<'_>) -> Option<Answer> {
 /// Two sources with different delays.
 const LINES_MS: f64 = 500.0;
 
-/// Messages of other tasks were handed to a connection that had this one.
-fn had_others(story: &Story<'_>) -> bool {
-    let is_its = |connection: &str| story.deliveries().any(|passage| passage.connection == connection);
-    let mut handed = story.facts(|kind| match kind {
-        EventKind::Deliver {
-            connection: to,
-            message,
-            ..
-        } if is_its(to) => message.message_id.as_deref(),
-        _ => None,
-    });
-    handed.any(|id| !story.is_my_message(id.value))
-}
-
 /// No line said so: the process that had it is gone, and nothing settled it.
 fn its_process_is_gone(story: &Story<'_>) -> Answer {
     let Some(passage) = story.deliveries().next() else {
@@ -307,11 +293,11 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
         // A worker that is told to stop gives back what it has not begun.
         _ if stopped => Answer::NotApplicable,
         // The broker holds it no more: it was acknowledged before.
-        None if is_settled_since(story, n) => Answer::NotApplicable,
+        None if holding::is_settled_since(story, n) => Answer::NotApplicable,
         // What took it first may have been no worker, and whoever has it now may finish it.
         Some(_) if !was_worker => Answer::NotApplicable,
         // Another one in its hands may have ended it each time, before this one had begun.
-        Some(again) if story.reached(Stage::Entered).is_none() && had_others(story) => {
+        Some(again) if story.reached(Stage::Entered).is_none() && holding::had_others(story) => {
             let text = format!(
                 "pid {pid} had the message, and others, and is gone; the message came back, and nothing shows that its run had begun"
             );
@@ -345,24 +331,8 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
                 (true, false) => answer.at_most(Certainty::Likely),
             }
         }
-        // Where the log tells of every end, and the task had begun, it would have told of this one.
-        None if story.closed()
-            && was_worker
-            && !story.acknowledges_after_the_run()
-            && story.debug_log()
-            && story.reached(Stage::Entered).is_some() =>
-        {
-            Answer::likely(
-                format!("pid {pid} ran the task and is gone; nothing says that it had ended"),
-                [passage.n, n],
-            )
-        }
-        None if story.closed() && was_worker && story.debug_log() && story.acknowledged_early().is_some() => {
-            let text = format!(
-                "pid {pid} had the task, which may have begun, and is gone; it was acknowledged, so it does not come back"
-            );
-            let evidence = [Some(passage.n), Some(n), story.acknowledged_early()];
-            Answer::likely(text, evidence.into_iter().flatten().collect::<Vec<u32>>())
+        None if was_worker && let Some(answer) = with_what_was_acknowledged(story, pid, [passage.n, n]) => {
+            answer
         }
         None if story.closed() => {
             let text = format!("pid {pid} had the message and is gone");
@@ -378,13 +348,21 @@ fn its_process_is_gone(story: &Story<'_>) -> Answer {
     }
 }
 
-/// What a process had in hand when it ended is on its queue again, or in another's hands: by a later count it is neither.
-fn is_settled_since(story: &Story<'_>, gone: u32) -> bool {
-    let gone_at = story.timeline.event(gone).map_or(f64::MAX, |gone| gone.at_ms);
-    let last = story.infos(story.queue()).last();
-    story.acknowledges_after_the_run()
-        && last
-            .is_some_and(|info| info.counted_ms > gone_at && info.ready == Some(0) && info.unacked == Some(0))
+/// It was acknowledged as its run began, and does not come back.
+fn with_what_was_acknowledged(story: &Story<'_>, pid: i32, shown: [u32; 2]) -> Option<Answer> {
+    if !story.closed() || !story.debug_log() {
+        return None;
+    }
+    // Where the log tells of every end, and the task had begun, it would have told of this one.
+    if !story.acknowledges_after_the_run() && story.reached(Stage::Entered).is_some() {
+        let text = format!("pid {pid} ran the task and is gone; nothing says that it had ended");
+        return Some(Answer::likely(text, shown));
+    }
+    let early = story.acknowledged_early()?;
+    let text = format!(
+        "pid {pid} had the task, which may have begun, and is gone; it was acknowledged, so it does not come back"
+    );
+    Some(Answer::likely(text, [shown[0], shown[1], early]))
 }
 
 /// Nobody consumes the queue since the death; unknown before that is looked at.

@@ -212,17 +212,6 @@ pub(in crate::diagnosis) fn disguised(story: &Story<'_>) -> Option<Fact<&'static
     })
 }
 
-/// Right before it was handed out nobody consumed the queue, and right after that nobody did: it was got from there, as
-/// scripts do. The looks.
-pub(in crate::diagnosis) fn was_got(story: &Story<'_>, passage: &Transfer<'_>) -> Option<[u32; 2]> {
-    const SOON_MS: f64 = 500.0;
-    let looks = || story.depths(passage.queue).filter(|depth| depth.exists);
-    let before = looks().take_while(|depth| depth.at_ms < passage.at_ms).last()?;
-    let after = looks().find(|depth| depth.at_ms >= passage.at_ms)?;
-    let nobody = before.consumers == 0 && after.consumers == 0;
-    (nobody && after.at_ms < passage.at_ms + SOON_MS).then_some([before.n, after.n])
-}
-
 /// Somebody consumed the queue at some time since the submission: whatever keeps a worker from
 /// consuming is ruled out. Before there was any sample, nothing can be told.
 pub(in crate::diagnosis) fn has_consumer(story: &Story<'_>) -> Option<Answer> {

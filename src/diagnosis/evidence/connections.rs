@@ -1,7 +1,7 @@
 //! AMQP connections and connection errors: whose they are, and what they say.
 
 pub(in crate::diagnosis) use super::named_queue::names_our_queue;
-use super::{Fact, Story, WorkerLine, workers};
+use super::{Fact, Story, WorkerLine};
 use crate::diagnosis::premises::Premise;
 use crate::diagnosis::{Answer, Certainty};
 use crate::framework::LogEvent;
@@ -301,9 +301,6 @@ pub(in crate::diagnosis) fn refused_for_an_exclusive<'a>(story: &Story<'a>) -> O
     }
 }
 
-/// A worker that met an error tries again within this time, and says so if it fails.
-const TRIES_AGAIN_MS: f64 = 6_000.0;
-
 /// The worker's consumer reports connection errors of this kind, and nobody consumes.
 pub(in crate::diagnosis) fn connection_error(
     story: &Story<'_>,
@@ -391,9 +388,5 @@ pub(in crate::diagnosis) fn connection_error(
         true => most,
         false => most.min(Certainty::Likely),
     };
-    // Who tries again every few seconds would have said so since, and no process of it is there.
-    let tries_on = !story.master_takes() && last.line.before && last.at_ms < -TRIES_AGAIN_MS;
-    let is_gone = tries_on && story.sees(Source::Process) && workers::watched_is_alive(story).is_none();
-    let certainty = if is_gone { Certainty::Possible } else { certainty };
     Answer::matched(certainty, text, evidence).given(sample.is_none().then_some(Premise::IsAmongTheWaiting))
 }

@@ -227,6 +227,26 @@ fn state<'a>(story: &Story<'a>, answer: &'a Inspection) -> Option<&'a str> {
     }
 }
 
+/// A time limit has passed, and the kind of pool does not enforce it.
+pub(in crate::diagnosis) fn ignored_limit(
+    story: &Story<'_>,
+    answer: &Inspection,
+    entered_at: Option<f64>,
+) -> String {
+    let look = || {
+        let shape = story.framework().control.as_ref()?;
+        let mut active = answer.active.iter().flatten();
+        let task = active.find(|task| story.is_my_message(&task.id))?;
+        let (name, limit) = (shape.ignored_limit)(answer, &task.name)?;
+        let ran_ms = story.timeline.events.last()?.at_ms - entered_at?;
+        let pool = answer.pool.as_deref().unwrap_or("?");
+        (ran_ms > limit * 1000.0).then(|| {
+            format!("; its `{name}` of {limit} s has passed, and a pool of kind `{pool}` does not enforce it")
+        })
+    };
+    look().unwrap_or_default()
+}
+
 /// Whether every child of its pool has a task, by the worker's own word.
 pub(in crate::diagnosis) fn is_full(answer: &Inspection) -> Option<bool> {
     let active = answer.active.as_ref()?.len() as u64;

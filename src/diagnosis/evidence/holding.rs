@@ -185,6 +185,40 @@ pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Opt
     (is_later || story.post_mortem()).then_some([open, look])
 }
 
+/// Messages of other tasks were handed to a connection that had this one.
+pub(in crate::diagnosis) fn had_others(story: &Story<'_>) -> bool {
+    let is_its = |connection: &str| story.deliveries().any(|passage| passage.connection == connection);
+    let mut handed = story.facts(|kind| match kind {
+        EventKind::Deliver {
+            connection: to,
+            message,
+            ..
+        } if is_its(to) => message.message_id.as_deref(),
+        _ => None,
+    });
+    handed.any(|id| !story.is_my_message(id.value))
+}
+
+/// What a process had in hand when it ended is on its queue again, or in another's hands: by a later count it is neither.
+pub(in crate::diagnosis) fn is_settled_since(story: &Story<'_>, gone: u32) -> bool {
+    let gone_at = story.timeline.event(gone).map_or(f64::MAX, |gone| gone.at_ms);
+    let last = story.infos(story.queue()).last();
+    story.acknowledges_after_the_run()
+        && last
+            .is_some_and(|info| info.counted_ms > gone_at && info.ready == Some(0) && info.unacked == Some(0))
+}
+
+/// Right before it was handed out nobody consumed the queue, and right after that nobody did: it was got from there, as
+/// scripts do. The looks.
+pub(in crate::diagnosis) fn was_got(story: &Story<'_>, passage: &Transfer<'_>) -> Option<[u32; 2]> {
+    const SOON_MS: f64 = 500.0;
+    let looks = || story.depths(passage.queue).filter(|depth| depth.exists);
+    let before = looks().take_while(|depth| depth.at_ms < passage.at_ms).last()?;
+    let after = looks().find(|depth| depth.at_ms >= passage.at_ms)?;
+    let nobody = before.consumers == 0 && after.consumers == 0;
+    (nobody && after.at_ms < passage.at_ms + SOON_MS).then_some([before.n, after.n])
+}
+
 /// A count since the message was handed out leaves it open whether it is among those that are held, and nothing else says so.
 pub(in crate::diagnosis) fn may_be_done_with(story: &Story<'_>) -> bool {
     let Some(passage) = story.deliveries().last() else {

@@ -317,16 +317,7 @@ impl Story<'_> {
         }
         if self.post_mortem() {
             if self.empty_queue().is_some() && self.was_not_sent_or_is_gone() {
-                let sent = match self.was_surely_entered() {
-                    true => "",
-                    false => {
-                        "was never sent, was sent to another queue, has expired, was purged or revoked, "
-                    }
-                };
-                notes.push(format!(
-                    "`{}` holds no message of it, and no log of a worker has it: it {sent}is kept by a worker until its time comes, or was taken by a worker whose log does not name it",
-                    self.queue()
-                ));
+                notes.push(self.out_of_sight());
             } else if self.reached(Stage::Delivered).is_none() {
                 notes.push("published and delivered are unknown: RabbitMQ keeps no history, and only a run that watches from the start can see them".into());
             }

@@ -123,6 +123,18 @@ impl Story<'_> {
         evidence.is_some_and(|evidence| !evidence.iter().all(in_its_name))
     }
 
+    /// What may have become of a message that lies nowhere and that no log names.
+    pub(super) fn out_of_sight(&self) -> String {
+        let sent = match self.was_surely_entered() {
+            true => "",
+            false => "was never sent, was sent to another queue, has expired, was purged or revoked, ",
+        };
+        format!(
+            "`{}` holds no message of it, and no log of a worker has it: it {sent}is kept by a worker until its time comes, or was taken by a worker whose log does not name it",
+            self.queue()
+        )
+    }
+
     /// Silence may end the wait: the API has answered, and no actor is at work.
     pub fn silence_counts(&self) -> bool {
         if self.answered_at().is_none() && !self.post_mortem() {

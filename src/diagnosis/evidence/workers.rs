@@ -6,8 +6,8 @@ use super::containers::runs_a_worker;
 use super::programs::{self, may_be_a_worker};
 pub(in crate::diagnosis) use super::programs::{is_worker, is_worker_command};
 use super::{End, Fact, Launch, Story, WorkerLine, connections};
-use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{Premise, State};
+use crate::diagnosis::{Answer, Certainty};
 use crate::framework::{self, Delays, LogEvent, WorkerLife};
 use crate::text;
 use crate::timeline::{Container, Event, EventKind, Level, PlaceState, Process, Source, exit_words};
@@ -188,6 +188,26 @@ pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Opt
         .and_then(framework::exception_in)
         .filter(|text| !text.is_empty());
     Some(line.with(text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
+}
+
+/// A worker that met an error tries again within this time, and says so if it fails.
+const TRIES_AGAIN_MS: f64 = 6_000.0;
+
+/// It blames errors of a worker that tries again every few seconds: where the last is older, and no process of it is
+/// there, it is history.
+pub(in crate::diagnosis) fn unless_it_is_gone(story: &Story<'_>, answer: Answer) -> Answer {
+    let Answer::Matched(matched) = &answer else {
+        return answer;
+    };
+    let mut lines = story.worker_lines().iter();
+    let is_recent = lines.any(|told| {
+        matched.evidence.contains(&told.n) && !(told.line.before && told.at_ms < -TRIES_AGAIN_MS)
+    });
+    let tries_on = !is_recent && !story.master_takes() && story.sees(Source::Process);
+    match tries_on && watched_is_alive(story).is_none() {
+        true => answer.at_most(Certainty::Possible),
+        false => answer,
+    }
 }
 
 /// The configured command names the task's queue: a worker that leaves it out is another service's.
