@@ -1,6 +1,6 @@
 //! The queue exists with other arguments than the worker declares.
 
-use crate::diagnosis::evidence::{connections, workers};
+use crate::diagnosis::evidence::{connections, lives};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::timeline::Source;
 
@@ -20,7 +20,7 @@ fn check(story: &Story<'_>) -> Answer {
     let answer = connections::connection_error(story, connections::is_conflict, |error, _| {
         format!("the worker cannot declare a queue as it wants it: {error}")
     });
-    workers::unless_it_is_gone(story, answer)
+    lives::unless_it_is_gone(story, answer)
         // Nobody but a person changes what a queue was declared with.
         .lasting_if_certain(true)
 }

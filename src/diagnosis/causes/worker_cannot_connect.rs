@@ -67,7 +67,7 @@ fn check(story: &Story<'_>) -> Answer {
     )
     .lasting_if_certain(connections::is_refused_for_good(story));
     match error {
-        Answer::Matched(_) => workers::unless_it_is_gone(story, error),
+        Answer::Matched(_) => lives::unless_it_is_gone(story, error),
         other => in_no_network(story).unwrap_or(other),
     }
 }

@@ -114,7 +114,7 @@ fn check(story: &Story<'_>) -> Answer {
     if old || unsure || !story.closed() {
         Answer::likely(text, evidence).would_decide(&[Source::Process])
     } else {
-        Answer::shown(text, evidence).lasting_if(workers::stays_dead(story))
+        Answer::shown(text, evidence).lasting_if(lives::stays_dead(story))
     }
 }
 

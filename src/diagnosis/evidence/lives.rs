@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Fact, Story, WorkerLine, connections, control, workers};
+use crate::diagnosis::{Answer, Certainty};
 use crate::framework::{LogEvent, WorkerLife, ends_a_program};
-use crate::timeline::Process;
+use crate::timeline::{Container, Process, Source};
 
 /// The line, by its place in the log, lies behind the banner of a worker that names its queues, and not this task's.
 pub(in crate::diagnosis) fn is_anothers(story: &Story<'_>, at: usize) -> bool {
@@ -93,6 +94,39 @@ pub(in crate::diagnosis) fn goes_on_since(story: &Story<'_>, told: &WorkerLine<'
     };
     let up = || lines.iter().rfind(is_up).map(|line| line.n);
     beats_on.map(|beat| beat.n).or_else(up)
+}
+
+/// A worker that met an error tries again within this time, and says so if it fails.
+const TRIES_AGAIN_MS: f64 = 6_000.0;
+
+/// It blames errors of a worker that tries again every few seconds: where the last is older, and no process of it is
+/// there, it is history.
+pub(in crate::diagnosis) fn unless_it_is_gone(story: &Story<'_>, answer: Answer) -> Answer {
+    let Answer::Matched(matched) = &answer else {
+        return answer;
+    };
+    let mut lines = story.worker_lines().iter();
+    let is_recent = lines.any(|told| {
+        matched.evidence.contains(&told.n) && !(told.line.before && told.at_ms < -TRIES_AGAIN_MS)
+    });
+    let tries_on = !is_recent && !story.master_takes() && story.sees(Source::Process);
+    match tries_on && workers::watched_is_alive(story).is_none() {
+        true => answer.at_most(Certainty::Possible),
+        false => answer,
+    }
+}
+
+/// The watched worker has ended, and nothing starts it again: it was started by us, or by an engine that is told
+/// not to.
+pub(in crate::diagnosis) fn stays_dead(story: &Story<'_>) -> bool {
+    let launched = story
+        .started("worker")
+        .is_some_and(|launch| launch.ended.is_some());
+    let never = |container: &Container| matches!(container.restart_policy.as_deref(), Some("no" | ""));
+    launched
+        || story
+            .ended_worker_containers()
+            .is_some_and(|ended| ended.iter().all(|container| never(container)))
 }
 
 /// Processes that have said that they stop, and live: they finish what they have begun.

@@ -123,6 +123,13 @@ pub(in crate::diagnosis) fn starts_ours(story: &Story<'_>, command: &[String]) -
     Some(queues.is_none_or(|queues| names_ours(story, &queues)))
 }
 
+/// The configured command names the task's queue: a worker that leaves it out is another service's.
+pub(in crate::diagnosis) fn is_configured_for_ours(story: &Story<'_>) -> bool {
+    let command = &story.timeline.setup.worker_command;
+    let names_queues = (story.framework().worker.queues)(command).is_some();
+    names_queues && starts_ours(story, command) == Some(true)
+}
+
 fn names_ours(story: &Story<'_>, queues: &[String]) -> bool {
     queues.iter().any(|queue| story.is_of_my_queue(queue))
 }

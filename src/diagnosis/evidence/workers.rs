@@ -6,8 +6,8 @@ use super::containers::runs_a_worker;
 use super::programs::{self, may_be_a_worker};
 pub(in crate::diagnosis) use super::programs::{is_worker, is_worker_command};
 use super::{End, Fact, Launch, Story, WorkerLine, connections};
+use crate::diagnosis::Answer;
 use crate::diagnosis::premises::{Premise, State};
-use crate::diagnosis::{Answer, Certainty};
 use crate::framework::{self, Delays, LogEvent, WorkerLife};
 use crate::text;
 use crate::timeline::{Container, Event, EventKind, Level, PlaceState, Process, Source, exit_words};
@@ -149,19 +149,6 @@ pub(in crate::diagnosis) fn alive_or_likely(
     }
 }
 
-/// The watched worker has ended, and nothing starts it again: it was started by us, or by an engine that is told
-/// not to.
-pub(in crate::diagnosis) fn stays_dead(story: &Story<'_>) -> bool {
-    let launched = story
-        .started("worker")
-        .is_some_and(|launch| launch.ended.is_some());
-    let never = |container: &Container| matches!(container.restart_policy.as_deref(), Some("no" | ""));
-    launched
-        || story
-            .ended_worker_containers()
-            .is_some_and(|ended| ended.iter().all(|container| never(container)))
-}
-
 /// The worker was started by us and lives: no other is on its way.
 pub(in crate::diagnosis) fn is_the_one_we_started(story: &Story<'_>) -> bool {
     story
@@ -190,33 +177,6 @@ pub(in crate::diagnosis) fn last_words(story: &Story<'_>, source: Source) -> Opt
     Some(line.with(text::excerpt(&exception.unwrap_or_else(|| line.text.clone()))))
 }
 
-/// A worker that met an error tries again within this time, and says so if it fails.
-const TRIES_AGAIN_MS: f64 = 6_000.0;
-
-/// It blames errors of a worker that tries again every few seconds: where the last is older, and no process of it is
-/// there, it is history.
-pub(in crate::diagnosis) fn unless_it_is_gone(story: &Story<'_>, answer: Answer) -> Answer {
-    let Answer::Matched(matched) = &answer else {
-        return answer;
-    };
-    let mut lines = story.worker_lines().iter();
-    let is_recent = lines.any(|told| {
-        matched.evidence.contains(&told.n) && !(told.line.before && told.at_ms < -TRIES_AGAIN_MS)
-    });
-    let tries_on = !is_recent && !story.master_takes() && story.sees(Source::Process);
-    match tries_on && watched_is_alive(story).is_none() {
-        true => answer.at_most(Certainty::Possible),
-        false => answer,
-    }
-}
-
-/// The configured command names the task's queue: a worker that leaves it out is another service's.
-fn is_configured_for_ours(story: &Story<'_>) -> bool {
-    let command = &story.timeline.setup.worker_command;
-    let names_queues = (story.framework().worker.queues)(command).is_some();
-    names_queues && programs::starts_ours(story, command) == Some(true)
-}
-
 /// Something of the watched worker is alive: a process of its log's, or a line during the run.
 pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
     let ended = story
@@ -227,7 +187,9 @@ pub(in crate::diagnosis) fn watched_is_alive(story: &Story<'_>) -> Option<u32> {
     let living = live_workers(story);
     let is_ours = |worker: &&Fact<&Process>| !programs::leaves_out_our_queue(story, worker);
     let ours = living.iter().find(is_ours);
-    let any = living.first().filter(|_| !is_configured_for_ours(story));
+    let any = living
+        .first()
+        .filter(|_| !programs::is_configured_for_ours(story));
     ours.or(any).map(|worker| worker.n).or_else(|| {
         // Its lines tell of a life that is over.
         if ended {

@@ -1,7 +1,7 @@
 //! Errors on which a worker gives up and exits: one line of its log each, and so rows of one table.
 
 use super::APPLIES_TO;
-use crate::diagnosis::evidence::{WorkerLine, broker, lives, workers};
+use crate::diagnosis::evidence::{WorkerLine, broker, lives};
 use crate::diagnosis::{Answer, Cause, Owner, Scenario, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -125,14 +125,14 @@ fn gave_up(story: &Story<'_>, is_it: fn(&str) -> bool, what: &str) -> Answer {
     let is_old = lines[at].line.before && !story.ended_recently(&lines[at]);
     let may_be_up = is_old || (began.is_some() && !is_taken_name(&error));
     match broker::has_consumer(story) {
-        None if may_be_up && !workers::stays_dead(story) => {
+        None if may_be_up && !lives::stays_dead(story) => {
             Answer::likely(text, evidence).would_decide(&[Source::Process])
         }
         // One that is older than that line lives: it is another's. Or another has booted before it.
         None if lives::one_outlives(story, &lines[at]) || (0..at).any(is_another) => {
             Answer::likely(text, evidence)
         }
-        None => Answer::shown(text, evidence).lasting_if(workers::stays_dead(story)),
+        None => Answer::shown(text, evidence).lasting_if(lives::stays_dead(story)),
         Some(_) => Answer::likely(text, evidence).would_decide(&[Source::Queue]),
     }
 }
