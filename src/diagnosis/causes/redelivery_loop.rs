@@ -1,6 +1,7 @@
 //! The broker redelivers it again and again.
 
-use crate::diagnosis::evidence::{WorkerLine, containers, holding};
+use super::taken_by_other_client;
+use crate::diagnosis::evidence::{Transfer, WorkerLine, containers, holding};
 use crate::diagnosis::{Answer, Cause, Owner, Stage, Story};
 use crate::framework::LogEvent;
 use crate::text::counted;
@@ -29,7 +30,7 @@ fn check(story: &Story<'_>) -> Answer {
     });
     let again: Vec<u32> = story
         .deliveries()
-        .filter(|passage| passage.redelivered && holding::was_got(story, passage).is_none())
+        .filter(|passage| passage.redelivered && !is_by_hand(story, passage))
         .map(|passage| passage.n)
         .collect();
     match (timed_out, again.len()) {
@@ -56,6 +57,11 @@ fn check(story: &Story<'_>) -> Answer {
         },
         _ => begun_again(story),
     }
+}
+
+/// Somebody looked at it, in the management pages or by a script, and put it back.
+fn is_by_hand(story: &Story<'_>, passage: &Transfer<'_>) -> bool {
+    taken_by_other_client::is_of_no_client(passage) || holding::was_got(story, passage).is_some()
 }
 
 /// The consumer of another queue says so: it has a channel of its own.
@@ -444,19 +450,25 @@ mod tests {
     /// A person looks at it in the management pages, with "requeue", while nobody consumes.
     #[test]
     fn what_was_got_by_hand_is_no_loop() {
-        let looked = |consumers: u64| {
+        let looked = |consumers: u64, by: &str| {
             let mut scene = Scene::new()
                 .depth("default", 0, consumers)
                 .submitted()
                 .row("PENDING");
             scene = scene.publish("default").depth("default", 1, consumers);
             for at in [1000.0, 2000.0, 3000.0] {
-                let scene_at = scene.at(at).deliver_as("m-1", "<9384.0>", at > 1000.0);
+                let scene_at = scene.at(at).deliver_as("m-1", by, at > 1000.0);
                 scene = scene_at.depth("default", 1, consumers);
             }
             scene.silence()
         };
-        assert_ne!(looked(0).answer(&CAUSE), "likely");
-        assert_eq!(looked(1).answer(&CAUSE), "likely");
+        let script = "10.0.0.9:4711 -> 127.0.0.1:5672";
+        assert_ne!(looked(0, script).answer(&CAUSE), "likely");
+        assert_ne!(
+            looked(1, "<9384.0>").answer(&CAUSE),
+            "likely",
+            "the management pages"
+        );
+        assert_eq!(looked(1, script).answer(&CAUSE), "likely");
     }
 }
