@@ -131,40 +131,60 @@ pub(in crate::diagnosis) fn may_be_acknowledged(story: &Story<'_>, held: u64) ->
 /// Nothing of the queue's was held when its message was handed out, and nothing that has been since is done with: it is in
 /// hand, and was the first to be begun.
 pub(in crate::diagnosis) fn is_first_in_hand(story: &Story<'_>, held: u64) -> bool {
-    handed_out_behind_it(story).is_some_and(|others| held == others + 1)
+    handed_out(story).is_some_and(|handed| handed.before == 0 && handed.is_first && held == handed.since)
 }
 
-/// How many were handed out after its message, if nothing of the queue's was held when that was.
-fn handed_out_behind_it(story: &Story<'_>) -> Option<u64> {
+/// What the broker held of the queue before its message was handed out, and what it has handed out since then.
+struct HandedOut {
+    before: u64,
+    since: u64,
+    /// Of these its message was the first.
+    is_first: bool,
+}
+
+fn handed_out(story: &Story<'_>) -> Option<HandedOut> {
     let passage = story.deliveries().last()?;
     let queue = story.queue();
     let before = story
         .infos(queue)
         .take_while(|info| info.counted_ms < passage.at_ms)
-        .last();
-    let before = before.filter(|info| info.unacked == Some(0))?;
-    let handed_out = story.facts(|kind| match kind {
+        .last()?;
+    let all = story.facts(|kind| match kind {
         EventKind::Deliver { queue: of, .. } if of == queue => Some(()),
         _ => None,
     });
-    let mut since = handed_out.filter(|delivery| delivery.at_ms > before.counted_ms);
-    let is_first = since.next().is_some_and(|first| first.n == passage.n);
-    (is_first && story.sees_all(Source::Firehose)).then(|| since.count() as u64)
+    let since: Vec<_> = all
+        .filter(|delivery| delivery.at_ms > before.counted_ms)
+        .collect();
+    story.sees_all(Source::Firehose).then_some(HandedOut {
+        before: before.unacked?,
+        since: since.len() as u64,
+        is_first: since.first().is_some_and(|first| first.n == passage.n),
+    })
+}
+
+/// The broker's last count, taken after that moment, waits for everything that it had handed out: its message among it.
+pub(in crate::diagnosis) fn is_held_since(story: &Story<'_>, at_ms: f64) -> Option<u32> {
+    let handed = handed_out(story).filter(|_| story.acknowledges_after_the_run())?;
+    let count = story.infos(story.queue()).last()?;
+    let all = count.unacked == Some(handed.before + handed.since);
+    (all && count.counted_ms > at_ms).then_some(count.n)
 }
 
 /// Its message was handed out alone, or is waited for by the broker's count, which may be some seconds old; nothing says
 /// that it is acknowledged.
 pub(in crate::diagnosis) fn may_be_in_hand(story: &Story<'_>) -> Option<u32> {
     let passage = story.deliveries().last()?;
-    let behind = handed_out_behind_it(story)?;
+    if !story.acknowledges_after_the_run() || story.attempt_over().is_some() {
+        return None;
+    }
+    let handed = handed_out(story)?;
+    let is_alone = handed.before == 0 && handed.since == 1;
     let count = story.infos(story.queue()).last();
-    let count = count.filter(|count| count.counted_ms > passage.at_ms);
-    let is_open = match &count {
-        Some(count) => count.unacked == Some(behind + 1),
-        None => behind == 0,
-    };
-    let is_held = is_open && story.acknowledges_after_the_run() && story.attempt_over().is_none();
-    is_held.then(|| count.map_or(passage.n, |count| count.n))
+    match count.filter(|count| count.counted_ms > passage.at_ms) {
+        Some(_) => is_held_since(story, passage.at_ms),
+        None => is_alone.then_some(passage.n),
+    }
 }
 
 /// By a look since then a process is at work on the message, which has not ended by the broker's count or the log.

@@ -65,7 +65,7 @@ pub(in crate::diagnosis) fn name_one_broker(story: &Story<'_>, api: i32) -> bool
 
 fn is_broker_variable(name: &str) -> bool {
     let upper = name.to_uppercase();
-    let words = ["RABBIT", "AMQP", "BROKER", "CELERY"];
+    let words = ["RABBIT", "AMQP", "BROKER"];
     !is_tuning(&upper) && words.iter().any(|word| upper.contains(word))
 }
 

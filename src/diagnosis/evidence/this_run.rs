@@ -8,6 +8,9 @@ use crate::timeline::{Event, EventKind, Row, Source};
 /// Two sources with different delays.
 const A_MOMENT_MS: f64 = 300.0;
 
+/// So soon after its last status a run that is over is acknowledged.
+const A_TURN_MS: f64 = 50.0;
+
 /// A UUID that is drawn or counts up: one made of a name would be the same again.
 fn is_random(id: &str) -> bool {
     let digits: Vec<char> = id.chars().filter(|c| *c != '-').collect();
@@ -295,8 +298,13 @@ impl Story<'_> {
             let words = "the actor has not returned, by the stack of its thread";
             return Some((words, shown.to_vec()));
         }
-        let comes = retries::comes_after(self, at_ms)?;
-        Some(("its retry had not run by then", vec![comes]))
+        if let Some(comes) = retries::comes_after(self, at_ms) {
+            return Some(("its retry had not run by then", vec![comes]));
+        }
+        let is_over = self.attempt_over().is_some() || self.call_has_returned();
+        let held =
+            holding::is_held_since(self, at_ms + A_TURN_MS).filter(|_| !self.post_mortem() && !is_over)?;
+        Some(("its message is not acknowledged", vec![held]))
     }
 
     /// The version of the row that is seen came between the actor's begin and its end.
