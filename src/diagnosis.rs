@@ -55,9 +55,7 @@ pub fn would_last(timeline: &Timeline) -> bool {
 /// The row says that the task is done, and its message may still be in hand: a look at what has it would tell.
 pub fn is_worth_a_look(timeline: &Timeline) -> bool {
     let story = Story::new(timeline);
-    let is_open =
-        || evidence::holding::may_be_in_hand(&story).is_some() || story.begun_without_an_end().is_some();
-    story.row_succeeded().is_some() && !story.call_has_returned() && is_open()
+    story.row_succeeded().is_some() && evidence::holding::is_open(&story).is_some()
 }
 
 /// Which workers may be asked, once everything else was looked at.

@@ -22,10 +22,7 @@ fn check(story: &Story<'_>) -> Answer {
     if let Some(answer) = broker::has_consumer(story) {
         return answer;
     }
-    let names_it = |process: &&Fact<&Process>| {
-        let queues = programs::queues_of(story, process);
-        queues.is_some_and(|queues| queues.iter().any(|name| name == story.queue()))
-    };
+    let names_it = |process: &&Fact<&Process>| programs::names_our_queue(story, process);
     if let Some(process) = workers::live_workers(story).iter().find(names_it) {
         let text = format!("pid {} was started for `{}`", process.pid, story.queue());
         return Answer::ruled_out(text, [process.n]);

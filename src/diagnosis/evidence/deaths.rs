@@ -3,7 +3,7 @@
 use super::{Fact, Story, Transfer, WorkerLine, control, workers};
 use crate::diagnosis::Stage;
 use crate::diagnosis::premises::EventId;
-use crate::framework::{HeldTask, LogEvent, WorkerLife, contains_token};
+use crate::framework::{HeldTask, LogEvent, Message, WorkerLife, contains_token};
 use crate::timeline::{Event, EventKind, Source};
 
 impl<'a> Story<'a> {
@@ -180,35 +180,36 @@ impl<'a> Story<'a> {
             Some(process) => process.ppid == peer,
             None => self.is_watched(peer) == Some(true),
         };
-        let mut others = self.timeline.events.iter().filter(|event| {
-            matches!(&event.kind, EventKind::Deliver { connection, message, .. }
-                if *connection == passage.connection
-                    && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
-        });
-        // It consumes other queues as well, of which no delivery is watched.
+        // It may consume other queues as well, of which no delivery is watched.
         let consumers = self.consumers();
         let consumed = consumers.iter().flat_map(|list| list.value.iter());
         let consumed: Vec<&str> = consumed
             .filter(|consumer| consumer.connection == passage.connection)
             .map(|consumer| consumer.queue.as_str())
             .collect();
-        let mut sent_elsewhere = self.timeline.events.iter().filter(|event| {
-            matches!(&event.kind, EventKind::Publish { routing_key, message, .. }
-                if event.at_ms <= died.at_ms
-                    && consumed.contains(&routing_key.as_str())
-                    && !message.message_id.as_deref().is_some_and(|id| self.is_my_message(id)))
+        let is_anothers = |message: &Message| {
+            !message
+                .message_id
+                .as_deref()
+                .is_some_and(|id| self.is_my_message(id))
+        };
+        let had_another = self.timeline.events.iter().any(|event| match &event.kind {
+            EventKind::Deliver {
+                connection, message, ..
+            } => *connection == passage.connection && is_anothers(message),
+            EventKind::Publish {
+                routing_key, message, ..
+            } => {
+                event.at_ms <= died.at_ms && consumed.contains(&routing_key.as_str()) && is_anothers(message)
+            }
+            _ => false,
         });
         // What it had before is not seen.
         let was_idle = self
             .infos(passage.queue)
             .find(|info| info.counted_ms < passage.at_ms);
         let was_idle = was_idle.is_some_and(|info| info.ready == Some(0) && info.unacked == Some(0));
-        self.master_takes()
-            && self.sees_all(Source::Firehose)
-            && is_its_child
-            && was_idle
-            && others.next().is_none()
-            && sent_elsewhere.next().is_none()
+        self.master_takes() && self.sees_all(Source::Firehose) && is_its_child && was_idle && !had_another
     }
 
     /// Where lines have no pid, a process is known by the name that its lines have; before its first one it

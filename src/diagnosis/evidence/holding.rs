@@ -187,13 +187,18 @@ pub(in crate::diagnosis) fn may_be_in_hand(story: &Story<'_>) -> Option<u32> {
     }
 }
 
-/// By a look since then a process is at work on the message, which has not ended by the broker's count or the log.
-pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Option<[u32; 2]> {
+/// By the broker or by the log its run may not be over: what shows it.
+pub(in crate::diagnosis) fn is_open(story: &Story<'_>) -> Option<u32> {
     if story.call_has_returned() {
         return None;
     }
     let begun = || story.begun_without_an_end().map(|told| told.n);
-    let open = may_be_in_hand(story).or_else(begun)?;
+    may_be_in_hand(story).or_else(begun)
+}
+
+/// By a look since then a process is at work on the message, which has not ended by the broker's count or the log.
+pub(in crate::diagnosis) fn is_at_it_since(story: &Story<'_>, at_ms: f64) -> Option<[u32; 2]> {
+    let open = is_open(story)?;
     let taker = story
         .deliveries()
         .last()

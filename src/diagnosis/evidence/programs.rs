@@ -110,6 +110,11 @@ pub(in crate::diagnosis) fn queues_of(story: &Story<'_>, process: &Process) -> O
     (story.framework().worker.queues)(own.or(process.parent_command.as_ref())?)
 }
 
+/// Its command names the task's queue.
+pub(in crate::diagnosis) fn names_our_queue(story: &Story<'_>, process: &Process) -> bool {
+    queues_of(story, process).is_some_and(|queues| queues.iter().any(|name| name == story.queue()))
+}
+
 /// Its command starts it for other queues only.
 pub(in crate::diagnosis) fn leaves_out_our_queue(story: &Story<'_>, process: &Process) -> bool {
     queues_of(story, process).is_some_and(|queues| !names_ours(story, &queues))
